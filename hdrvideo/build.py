@@ -1,0 +1,61 @@
+"""Settings and weights to ready parts: the only place where nets are put together."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from hdrvideo.checkpoint import load_weights, weights_path
+from hdrvideo.config import Settings
+from hdrvideo.crop.find import PalmFinder
+from hdrvideo.crop.palm import PalmNet
+from hdrvideo.errors import SettingsError
+from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
+from hdrvideo.frame.stage import FrameStage
+
+WEIGHTS = ("palm", "landmark")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the pipeline joins: the palm finder and the frame-level core, on one device."""
+
+    finder: PalmFinder
+    frame_stage: FrameStage
+    device: torch.device
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a device.
+
+    Raises:
+        SettingsError: Another word, or CUDA where torch finds none.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise SettingsError(f"device is {name!r}, expected 'auto', 'cpu' or 'cuda'")
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise SettingsError("device is 'cuda' but torch finds no CUDA device; use --device cpu")
+    return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
+
+
+def build_net(name: str, net: nn.Module, device: torch.device) -> nn.Module:
+    """Load shipped weights into a net and make it ready for inference, channels last."""
+    load_weights(net, weights_path(name))
+    net.requires_grad_(requires_grad=False)
+    return net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def build_parts(settings: Settings, device: torch.device) -> Parts:
+    """Build everything the main job needs from shipped weights.
+
+    Raises:
+        WeightsError: Weights are missing or damaged.
+    """
+    palm = build_net("palm", PalmNet(), device)
+    landmark = build_net("landmark", LandmarkNet(), device)
+    return Parts(
+        finder=PalmFinder(palm, device=device, min_score=settings.find.min_score),
+        frame_stage=FrameStage(shpe=LandmarkShpe(landmark), device=device),
+        device=device,
+    )

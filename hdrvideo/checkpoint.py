@@ -1,0 +1,45 @@
+"""Weights: safetensors files beside the package, loaded strictly. No pickle."""
+
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from hdrvideo.errors import WeightsError
+
+
+def weights_path(name: str) -> Path:
+    """Give the path of the shipped weights ``name`` (without suffix)."""
+    return Path(str(resources.files("hdrvideo"))) / "weights" / f"{name}.safetensors"
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Fill a net from a safetensors file; every tensor must fit, none may be left over.
+
+    Args:
+        net: The net; its parameters keep their own type (files hold fp16).
+        path: The file.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or of another net.
+    """
+    if not path.is_file():
+        raise WeightsError(f"weights {path} are missing; reinstall hdrvideo or see weights/MODEL_CARD.md")
+    try:
+        values = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"weights {path} cannot be read ({error}); reinstall hdrvideo") from error
+    wanted = net.state_dict()
+    for name in sorted(set(wanted) ^ set(values)):
+        where = "file" if name in wanted else "net"
+        raise WeightsError(f"weights {path} do not fit: {name} is not in the {where}")
+    for name, value in values.items():
+        if value.shape != wanted[name].shape:
+            raise WeightsError(
+                f"weights {path} do not fit: {name} is {tuple(value.shape)}, "
+                f"expected {tuple(wanted[name].shape)}"
+            )
+    net.load_state_dict({name: value.to(torch.float32) for name, value in values.items()})

@@ -1,0 +1,235 @@
+"""The command line: parse, call one public function, print, return an exit code.
+
+Exit codes: 0 done, 1 failed (also when one clip of many failed), 2 wrong use.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from hdrvideo import __version__
+from hdrvideo.config import Settings, load_settings
+from hdrvideo.errors import HdrVideoError, SettingsError
+
+app = typer.Typer(
+    name="hdrvideo",
+    help="A hand video goes in; two steady 3D hands come out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out_console = Console(highlight=False, soft_wrap=True)
+err_console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Device(str, Enum):
+    """Where the nets run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Clips = Annotated[list[str], typer.Argument(help="Videos, folders of pictures, or glob patterns.")]
+Clip = Annotated[str, typer.Argument(help="The clip that the track was made from.")]
+Track = Annotated[Path, typer.Argument(help="A track.parquet.")]
+OutFile = Annotated[Path | None, typer.Option("-o", "--out", help="File to write.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where the nets run.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (YAML).")]
+
+
+class _State:
+    debug = False
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
+) -> None:
+    _State.debug = debug
+    if version:
+        out_console.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def annotate(
+    clips: Clips,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("."),
+    device: DeviceOption = Device.auto,
+    config: ConfigOption = None,
+    focal: Annotated[float | None, typer.Option("--focal", help="Focal length, pixels.")] = None,
+    fov: Annotated[float | None, typer.Option("--fov", help="Field of view, degrees.")] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="The video is mirrored, as selfies are.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Find and follow both hands; leave track, ledger, overlay and summary in OUT/<clip>/."""
+    from hdrvideo import jobs
+
+    settings = load_settings(config) if config else Settings()
+    settings = jobs.with_camera(settings, focal, fov)
+    if mirror:
+        settings = replace(settings, mirror=True)
+    folders = jobs.result_folders(clips, out)
+    parts = jobs.build_for(settings, device.value)
+    n_failed = 0
+    for clip, folder in zip(clips, folders, strict=True):
+        try:
+            with _progress(clip, jobs.claimed_frames(clip, settings)) as on_progress:
+                done = jobs.annotate_to(
+                    clip,
+                    folder,
+                    settings=settings,
+                    parts=parts,
+                    overwrite=overwrite,
+                    on_progress=on_progress,
+                )
+        except HdrVideoError as error:
+            _complain(error)
+            n_failed += 1
+            continue
+        _say(f"{clip} -> {done.folder}")
+        for line in jobs.describe(done.counts):
+            _say("  " + line)
+        if done.camera.source == "assumed":
+            _say("  camera assumed (60 degree view): depth is not metric; see --focal and --fov")
+    if n_failed:
+        if len(clips) > 1:
+            _say(f"{n_failed} of {len(clips)} clips failed")
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    track: Track,
+    format: Annotated[str, typer.Option("--format", help="npz, csv, json or coco.")],
+    out: OutFile = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a track in a format that other tools read."""
+    from hdrvideo.output.formats import default_path
+    from hdrvideo.output.formats import export as write
+    from hdrvideo.output.save import load_track
+
+    target = out or default_path(track, format)
+    _say(str(write(load_track(track), format, target, overwrite=overwrite)))
+
+
+@app.command()
+def render(
+    clip: Clip,
+    track: Track,
+    out: OutFile = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Draw raw poses under refined ones.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the review video: same frames, same times, audio kept."""
+    from hdrvideo import jobs
+    from hdrvideo.output.overlay import OverlayStyle
+
+    target = out or track.parent / "overlay.mp4"
+    with _progress(f"render {clip}", None) as on_progress:
+        jobs.render(
+            clip,
+            track,
+            target,
+            style=OverlayStyle(raw=raw),
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    _say(str(target))
+
+
+@app.command()
+def report(clip: Clip, track: Track, out: OutFile = None, overwrite: Overwrite = False) -> None:
+    """Draw one page: coverage, trajectories, confidence, the six worst frames."""
+    from hdrvideo import jobs
+
+    target = out or track.parent / "report.png"
+    _say(str(jobs.report(clip, track, target, overwrite=overwrite)))
+
+
+@app.command()
+def doctor() -> None:
+    """Print versions, devices, codecs and weights; exit 1 if the main job could not run."""
+    from hdrvideo.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        _say(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.found}")
+    if not all(f.ok for f in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    clip: Annotated[str, typer.Argument(help="The clip to time.")],
+    device: DeviceOption = Device.auto,
+    config: ConfigOption = None,
+    repeats: Annotated[int, typer.Option("--repeats", help="Runs of each stage.")] = 3,
+) -> None:
+    """Print frames per second of decode, pose and write apart, and of all together."""
+    from hdrvideo import jobs
+    from hdrvideo.bench import time_stages
+
+    settings = load_settings(config) if config else Settings()
+    for line in time_stages(clip, settings, jobs.build_for(settings, device.value), repeats):
+        _say(line)
+
+
+@contextmanager
+def _progress(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal; elsewhere nothing, as the closing lines say it all."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err_console,
+        transient=True,
+        disable=not err_console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(name, total=total)
+        yield lambda n: bar.update(task, completed=n)
+
+
+def _say(line: str) -> None:
+    out_console.print(line, markup=False)
+
+
+def _complain(error: HdrVideoError) -> None:
+    if _State.debug:
+        err_console.print_exception()
+    err_console.print(f"error: {error}", markup=False)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    try:
+        app()
+    except SettingsError as error:
+        _complain(error)
+        sys.exit(2)
+    except HdrVideoError as error:
+        _complain(error)
+        sys.exit(1)
+

@@ -1,0 +1,217 @@
+"""Settings: frozen, checked when made, unknown keys refused, written into every result."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hdrvideo.errors import SettingsError
+
+
+def _check_range(owner: Any, name: str, low: float, high: float) -> None:
+    value = getattr(owner, name)
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+        raise SettingsError(
+            f"{type(owner).__name__}.{name} is {value!r}, expected a number from {low} to {high}"
+        )
+
+
+@dataclass(frozen=True)
+class FindSettings:
+    """Finding hands in a whole frame.
+
+    Attributes:
+        min_score: Palms below this score are ignored, 0..1.
+    """
+
+    min_score: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_range(self, "min_score", 0, 1)
+
+
+@dataclass(frozen=True)
+class FollowSettings:
+    """Following hands from frame to frame.
+
+    Attributes:
+        min_presence: A followed hand below this presence is missing in the frame.
+        birth_presence: A new hand must reach this presence.
+        backward_presence: A hand followed backwards must keep this presence.
+        doubtful_presence: Below it the detector looks too.
+        double_distance: Two hands whose joints are nearer than this, in crop sides, are one.
+        replace_margin: A found hand takes the place of a followed one if so much more present.
+        search_frames: Frames between searches while one hand is missing or doubtful.
+        recheck_frames: Frames between searches while both hands are sure.
+        backward_frames: How many frames a new hand is followed backwards at most.
+        hold_seconds: How long a lost hand is looked for where it was.
+    """
+
+    min_presence: float = 0.5
+    birth_presence: float = 0.5
+    backward_presence: float = 0.5
+    doubtful_presence: float = 0.8
+    double_distance: float = 0.25
+    replace_margin: float = 0.2
+    search_frames: int = 2
+    recheck_frames: int = 15
+    backward_frames: int = 15
+    hold_seconds: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name in ("min_presence", "birth_presence", "backward_presence", "doubtful_presence"):
+            _check_range(self, name, 0, 1)
+        _check_range(self, "double_distance", 0, 1)
+        _check_range(self, "replace_margin", 0, 1)
+        for name in ("search_frames", "recheck_frames"):
+            _check_range(self, name, 1, 1000)
+        _check_range(self, "backward_frames", 1, 120)
+        _check_range(self, "hold_seconds", 0, 5)
+
+
+@dataclass(frozen=True)
+class SideSettings:
+    """Deciding which track is the right hand; see ``crop/sides.py``.
+
+    Attributes:
+        vote_weight: Weight of one sighting's log odds; below 1 as neighbouring frames agree anyway.
+        change_cost: Log odds that a change of sides costs while the same hand is followed.
+        forget_seconds: A hand found again after so long may be either side for free.
+        min_track_frames: Tracks seen in fewer frames are taken out.
+        delay_frames: Frames looked ahead before a side is given out.
+        step_frames: Sides are given out for so many frames at a time.
+    """
+
+    vote_weight: float = 0.5
+    change_cost: float = 30.0
+    forget_seconds: float = 1.0
+    min_track_frames: int = 3
+    delay_frames: int = 240
+    step_frames: int = 60
+
+    def __post_init__(self) -> None:
+        _check_range(self, "vote_weight", 0, 10)
+        _check_range(self, "change_cost", 0, 1e6)
+        _check_range(self, "forget_seconds", 0.01, 60)
+        _check_range(self, "min_track_frames", 1, 100)
+        _check_range(self, "delay_frames", 120, 100_000)
+        _check_range(self, "step_frames", 1, 10_000)
+
+
+@dataclass(frozen=True)
+class MotionSettings:
+    """The temporal stage.
+
+    Attributes:
+        smooth_seconds: Width (standard deviation) of the zero-phase smoother's window; 0 = off.
+        bridge_seconds: Gaps up to this long are filled between their ends; 0 = never.
+        own_frames: Frames that a window gives out.
+        causal: Smooth without looking ahead (and bridge nothing), for streams.
+    """
+
+    smooth_seconds: float = 0.07
+    bridge_seconds: float = 0.25
+    own_frames: int = 240
+    causal: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self, "smooth_seconds", 0, 1)
+        _check_range(self, "bridge_seconds", 0, 2)
+        _check_range(self, "own_frames", 1, 100_000)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that changes a result; saved with it.
+
+    Attributes:
+        find: Finding hands in a whole frame.
+        follow: Following hands from frame to frame.
+        side: Right or left.
+        motion: The temporal stage.
+        shpe: Which single-hand pose estimator.
+        engine: What runs the nets on a CPU: plain ``torch``, or ``onnxruntime`` where installed;
+            ``auto`` takes onnxruntime if it can be imported.
+        mirror: The video is mirrored (selfie): sides are the person's, not the picture's.
+        focal_px: Focal length given by the user in pixels; None = from metadata or assumed.
+        fov_deg: Field of view across the longer side, given by the user; None = assumed 60.
+        image_rate: Frames a second of image folders.
+    """
+
+    find: FindSettings = field(default_factory=FindSettings)
+    follow: FollowSettings = field(default_factory=FollowSettings)
+    side: SideSettings = field(default_factory=SideSettings)
+    motion: MotionSettings = field(default_factory=MotionSettings)
+    shpe: str = "landmark"
+    engine: str = "torch"
+    mirror: bool = False
+    focal_px: float | None = None
+    fov_deg: float | None = None
+    image_rate: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.shpe not in ("landmark",):
+            raise SettingsError(f"Settings.shpe is {self.shpe!r}, expected 'landmark'")
+        if self.engine not in ("torch", "onnxruntime", "auto"):
+            raise SettingsError(
+                f"Settings.engine is {self.engine!r}, expected 'auto', 'torch' or 'onnxruntime'"
+            )
+        if self.focal_px is not None and self.fov_deg is not None:
+            raise SettingsError("focal_px and fov_deg are both given; give one of --focal and --fov")
+        if self.focal_px is not None:
+            _check_range(self, "focal_px", 1, 1e6)
+        if self.fov_deg is not None:
+            _check_range(self, "fov_deg", 1, 170)
+        _check_range(self, "image_rate", 0.01, 1000)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give all settings as plain JSON values."""
+        return dataclasses.asdict(self)
+
+
+def settings_from(values: dict[str, Any]) -> Settings:
+    """Build settings from nested plain values; what is not named keeps its default.
+
+    Raises:
+        SettingsError: A key is unknown or a value is out of range.
+    """
+    built: Settings = _build(Settings, values, "")
+    return built
+
+
+def load_settings(path: Path) -> Settings:
+    """Read settings from a YAML file; see ``configs/``.
+
+    Raises:
+        SettingsError: The file cannot be read, a key is unknown or a value is out of range.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"settings file {path} cannot be read: {reason}") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise SettingsError(f"settings file {path} holds {type(values).__name__}, expected a mapping")
+    return settings_from(values)
+
+
+def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise SettingsError(
+            f"setting {where}{unknown[0]} is unknown; known here: {', '.join(sorted(known))}"
+        )
+    arguments = {}
+    for name, value in values.items():
+        nested = known[name].default_factory
+        if nested is not dataclasses.MISSING:
+            if not isinstance(value, dict):
+                raise SettingsError(f"setting {where}{name} is {value!r}, expected a mapping")
+            value = _build(nested, value, f"{where}{name}.")
+        arguments[name] = value
+    return kind(**arguments)

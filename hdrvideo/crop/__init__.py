@@ -1,0 +1,1 @@
+"""Where the hands are, which hand is which, and the crop with its way back."""

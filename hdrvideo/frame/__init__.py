@@ -1,0 +1,1 @@
+"""One picture at a time: the frame-level core."""

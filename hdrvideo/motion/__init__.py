@@ -1,0 +1,1 @@
+"""What the neighbours in time know: windows and smoothing."""

@@ -1,0 +1,169 @@
+"""MotionStage: raw poses in, refined poses out, window by window.
+
+Parts: bridging and smoothing today; the refining transformer will stand between them, in here.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from hdrvideo.config import MotionSettings
+from hdrvideo.datatypes import N_SIDES
+from hdrvideo.motion.chunks import next_window
+from hdrvideo.motion.smooth import (
+    REACH_FRAMES,
+    CausalSmoother,
+    fill_gap,
+    find_gaps,
+    label_runs,
+    smooth_zero_phase,
+)
+from hdrvideo.track import BRIDGED, IS_BRIDGED, OBSERVED, FrameLedger, PoseTrack, concatenate
+
+BRIDGE_FRAMES = 64
+# A frame hangs on neighbours within the smoother's reach; a bridged one of those hangs on the two
+# ends of its gap.
+CONTEXT_FRAMES = REACH_FRAMES + BRIDGE_FRAMES + 1
+# Trust in a bridged frame beside a seen one.
+_BRIDGED_WEIGHT = 0.1
+
+
+class MotionStage:
+    """Refines a stream of raw windows; what comes out does not depend on where windows fall."""
+
+    def __init__(self, settings: MotionSettings) -> None:
+        self._settings = settings
+        self._track: PoseTrack | None = None
+        self._ledger: FrameLedger | None = None
+        self._first = 0
+        self._owned = 0
+        self._causal = [CausalSmoother() for _ in range(N_SIDES)]
+
+    def push(self, track: PoseTrack, ledger: FrameLedger) -> Iterator[tuple[PoseTrack, FrameLedger]]:
+        """Take the next raw rows; give what can be refined by now.
+
+        Args:
+            track: Raw poses; the refined arrays are not read.
+            ledger: The same rows' ledger.
+
+        Yields:
+            Refined rows and their ledger, bridged frames marked.
+        """
+        if self._settings.causal:
+            yield self._smooth_causal(track), ledger
+            return
+        if self._track is None or self._ledger is None:
+            self._track, self._ledger = track, ledger
+        else:
+            self._track = concatenate([self._track, track])
+            self._ledger = self._ledger.then(ledger)
+        yield from self._emit(is_end=False)
+
+    def finish(self) -> Iterator[tuple[PoseTrack, FrameLedger]]:
+        """Give the rows that are left."""
+        yield from self._emit(is_end=True)
+
+    def _emit(self, *, is_end: bool) -> Iterator[tuple[PoseTrack, FrameLedger]]:
+        while self._track is not None and self._ledger is not None:
+            window = next_window(
+                self._owned,
+                self._first + len(self._track),
+                own=self._settings.own_frames,
+                context=CONTEXT_FRAMES,
+                is_end=is_end,
+            )
+            if window is None:
+                return
+            read = (window.read_start - self._first, window.read_stop - self._first)
+            track, ledger = refine_window(
+                self._track.rows(*read), self._ledger.rows(*read), self._settings
+            )
+            yield track.rows(*window.own), ledger.rows(*window.own)
+            self._owned = window.own_stop
+            keep_from = max(self._owned - CONTEXT_FRAMES, self._first)
+            drop = keep_from - self._first
+            self._track = self._track.rows(drop, len(self._track))
+            self._ledger = self._ledger.rows(drop, len(self._ledger))
+            self._first = keep_from
+
+    def _smooth_causal(self, track: PoseTrack) -> PoseTrack:
+        uv, z = track.raw_uv_px.astype(np.float64), track.raw_xyz_cam_mm[..., 2].astype(np.float64)
+        for t, seconds in enumerate(track.pts_seconds):
+            for s in range(N_SIDES):
+                there = bool(track.present[t, s])
+                size = float(np.ptp(uv[t, s], axis=0).max()) if there else 1.0
+                # Depth enters as log, scaled to pixels, so that one speed fits both.
+                values = np.concatenate([uv[t, s].ravel(), np.log(z[t, s]) * size])
+                out = self._causal[s].step(float(seconds), values if there else None, size=size)
+                if out is not None:
+                    uv[t, s], z[t, s] = out[:42].reshape(21, 2), np.exp(out[42:] / size)
+        xyz = _lift(track, uv, z)
+        return replace(track, uv_px=uv.astype(np.float32), xyz_cam_mm=xyz)
+
+
+def _lift(track: PoseTrack, uv_px: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
+    """Lift refined pixels to refined depth under the track's own camera, as float32."""
+    return track.meta.camera.lift(uv_px, z_mm).astype(np.float32)
+
+
+def refine_window(
+    track: PoseTrack, ledger: FrameLedger, settings: MotionSettings
+) -> tuple[PoseTrack, FrameLedger]:
+    """Bridge and smooth one window of raw poses.
+
+    u, v and the logarithm of depth are smoothed and lifted again, so a refined pose projects onto
+    its own 2D joints as a raw one does.
+
+    Args:
+        track: Raw poses; the refined arrays are not read.
+        ledger: The same rows.
+        settings: Widths in seconds.
+
+    Returns:
+        The refined track, and the ledger with bridged frames marked.
+    """
+    seconds = track.pts_seconds
+    uv = track.raw_uv_px.astype(np.float64)
+    log_z = np.log(track.raw_xyz_cam_mm[..., 2].astype(np.float64))
+    confidence, provenance = track.confidence.copy(), track.provenance.copy()
+    side_score, reason = track.side_score.copy(), ledger.reason.copy()
+    for s in range(N_SIDES):
+        seen = track.present[:, s]
+        gaps = find_gaps(
+            seconds, seen, max_seconds=settings.bridge_seconds, max_frames=BRIDGE_FRAMES
+        )
+        weight = np.where(seen, np.nan_to_num(confidence[:, s].mean(axis=1)), 0.0)
+        weight = np.maximum(weight, 1e-3)
+        for start, stop in gaps:
+            if not _is_one_hand(uv[start - 1, s], uv[stop, s]):
+                continue
+            for values in (uv, log_z, confidence, side_score):
+                fill_gap(seconds, values[:, s], start, stop)
+            confidence[start:stop, s] *= 0.5
+            provenance[start:stop, s] = BRIDGED
+            reason[start:stop, s] = IS_BRIDGED
+            weight[start:stop] = _BRIDGED_WEIGHT
+        runs = label_runs(provenance[:, s] != 0)
+        stacked = np.concatenate([uv[:, s].reshape(len(uv), 42), log_z[:, s]], axis=1)
+        stacked = smooth_zero_phase(
+            seconds, stacked, weight, runs, sigma_seconds=settings.smooth_seconds
+        )
+        uv[:, s] = stacked[:, :42].reshape(-1, 21, 2)
+        log_z[:, s] = stacked[:, 42:]
+    refined = replace(
+        track,
+        uv_px=uv.astype(np.float32),
+        xyz_cam_mm=_lift(track, uv, np.exp(log_z)),
+        confidence=confidence,
+        visible=track.visible & (provenance == OBSERVED)[..., None],
+        provenance=provenance,
+        side_score=side_score,
+    )
+    return refined, replace(ledger, reason=reason)
+
+
+def _is_one_hand(before_px: np.ndarray, after_px: np.ndarray) -> bool:
+    """Say whether the two ends of a gap can be one hand: not farther apart than its own size."""
+    size = max(np.ptp(before_px, axis=0).max(), np.ptp(after_px, axis=0).max())
+    return bool(np.linalg.norm(before_px - after_px, axis=1).mean() < 1.5 * size)

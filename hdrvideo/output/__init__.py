@@ -1,0 +1,1 @@
+"""What leaves: track files, exports, overlay video and report page."""

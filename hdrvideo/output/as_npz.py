@@ -1,0 +1,47 @@
+"""NumPy archive: the arrays of a track under their own names, no pickle inside."""
+
+from pathlib import Path
+
+import numpy as np
+
+from hdrvideo.hand import JOINTS, SIDES
+from hdrvideo.output.save import strict_json, whole_file
+from hdrvideo.track import PROVENANCE, PoseTrack
+
+
+def save_npz(track: PoseTrack, path: Path, overwrite: bool = False) -> Path:
+    """Write every array of a track, for ``np.load(path, allow_pickle=False)``.
+
+    Axis 0 is the source frame, axis 1 the side (``side_names``), axis 2 the joint
+    (``joint_names``); ``uv_px``, ``xyz_cam_mm``, ``xyz_rel_mm``, ``raw_uv_px``,
+    ``raw_xyz_cam_mm``, ``confidence`` and ``side_score`` are NaN where there is no value.
+    ``provenance`` indexes ``provenance_names``; ``time_base`` is numerator and denominator of the
+    seconds per unit of ``pts``; ``meta_json`` is the meta data of the track as text.
+
+    Raises:
+        WriteError: The file exists, its folder does not, or the system refuses the write.
+    """
+    meta = track.meta
+    with whole_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            uv_px=track.uv_px,
+            xyz_cam_mm=track.xyz_cam_mm,
+            xyz_rel_mm=track.xyz_rel_mm,
+            raw_uv_px=track.raw_uv_px,
+            raw_xyz_cam_mm=track.raw_xyz_cam_mm,
+            present=track.present,
+            confidence=track.confidence,
+            visible=track.visible,
+            provenance=track.provenance,
+            provenance_names=np.array(PROVENANCE),
+            side_score=track.side_score,
+            frame_index=track.frame_index,
+            pts=track.pts,
+            pts_seconds=track.pts_seconds,
+            time_base=np.array([meta.time_base.numerator, meta.time_base.denominator], np.int64),
+            joint_names=np.array(JOINTS),
+            side_names=np.array(SIDES),
+            meta_json=np.array(strict_json(meta.to_json())),
+        )
+    return path

@@ -1,0 +1,179 @@
+"""The journey of a frame: clip -> crop -> frame -> motion -> PoseTrack. Read this file first.
+
+::
+
+    open_clip     every source frame in order, with its time          clip/read.py
+    HandFollower  where the hands are, frame by frame                 crop/follow.py
+      PalmFinder    palms in the whole frame, when needed             crop/find.py
+      take_hands    the square crops and their way back               crop/take.py
+      FrameStage    one crop -> one hand                              frame/stage.py
+    SideDecider   which hand is right and which is left               crop/sides.py
+    lift_hands    2D joints and 3D shape -> millimetres in the camera frame/lift.py
+    MotionStage   bridging and smoothing over windows                 motion/stage.py
+
+Everything is a stream: memory does not grow with the length of the clip.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from hdrvideo import __version__
+from hdrvideo.build import Parts, build_parts, pick_device
+from hdrvideo.clip import ClipReader, open_clip
+from hdrvideo.config import Settings
+from hdrvideo.crop.follow import HandFollower
+from hdrvideo.crop.sides import SideDecider, SidedFrame
+from hdrvideo.datatypes import ClipInfo
+from hdrvideo.frame.lift import lift_hands
+from hdrvideo.geometry import Camera
+from hdrvideo.motion.stage import MotionStage
+from hdrvideo.track import (
+    ABSENT,
+    DECODE_STATUS,
+    OBSERVED,
+    FrameLedger,
+    PoseTrack,
+    TrackMeta,
+    concatenate,
+)
+
+ASSUMED_FOV_DEG = 60.0
+Window = tuple[PoseTrack, FrameLedger]
+
+
+def annotate(
+    clip: str | Path, *, settings: Settings | None = None, device: str = "auto"
+) -> PoseTrack:
+    """Find and follow both hands through a clip.
+
+    Args:
+        clip: A video file, a folder of pictures, or a glob pattern.
+        settings: What may be changed; None = the defaults.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Returns:
+        The whole track, one row for every source frame.
+
+    Raises:
+        HdrVideoError: The clip, the settings or the weights cannot be used; see ``errors.py``.
+    """
+    return concatenate(list(stream(clip, settings=settings, device=device)))
+
+
+def stream(
+    clip: str | Path, *, settings: Settings | None = None, device: str = "auto"
+) -> Iterator[PoseTrack]:
+    """As :func:`annotate`, but yield the track window by window, in constant memory."""
+    settings = settings or Settings()
+    parts = build_parts(settings, pick_device(device))
+    with open_clip(clip, image_rate=Fraction(settings.image_rate)) as reader:
+        for track, _ in pose_windows(reader, settings, parts):
+            yield track
+
+
+def pose_windows(reader: ClipReader, settings: Settings, parts: Parts) -> Iterator[Window]:
+    """Run the whole journey over an open clip.
+
+    Args:
+        reader: The clip, at its first frame.
+        settings: What may be changed.
+        parts: The nets, from :func:`hdrvideo.build.build_parts`.
+
+    Yields:
+        Consecutive windows of the track and of the frame ledger.
+    """
+    meta = track_meta(reader.info, settings)
+    follower = HandFollower(
+        finder=parts.finder,
+        read_hands=parts.frame_stage,
+        resolution_px=parts.frame_stage.resolution_px,
+        settings=settings.follow,
+    )
+    sides = SideDecider(settings.side, mirror=settings.mirror)
+    motion = MotionStage(settings.motion)
+    for frame in reader:
+        sided = sides.push(follower.step(frame))
+        if sided:
+            yield from motion.push(*assemble(sided, meta))
+    sided = sides.finish()
+    if sided:
+        yield from motion.push(*assemble(sided, meta))
+    yield from motion.finish()
+
+
+def track_meta(info: ClipInfo, settings: Settings) -> TrackMeta:
+    """Say what holds for the whole track, the camera and its source among it."""
+    return TrackMeta(
+        clip=Path(info.path).name,
+        width=info.width,
+        height=info.height,
+        time_base=info.time_base,
+        rate=info.rate,
+        camera=pick_camera(info, settings),
+        settings=settings.to_json(),
+        version=__version__,
+    )
+
+
+def pick_camera(info: ClipInfo, settings: Settings) -> Camera:
+    """Take the camera from the user, else from metadata, else assume a 60 degree view."""
+    if settings.focal_px is not None:
+        return Camera.from_focal(settings.focal_px, info.width, info.height, source="given")
+    if settings.fov_deg is not None:
+        return Camera.from_fov(settings.fov_deg, info.width, info.height, source="given")
+    if info.focal_px is not None:
+        return Camera.from_focal(info.focal_px, info.width, info.height, source="metadata")
+    return Camera.from_fov(ASSUMED_FOV_DEG, info.width, info.height, source="assumed")
+
+
+def assemble(frames: list[SidedFrame], meta: TrackMeta) -> Window:
+    """Put sided frames into arrays and the hands into the camera; nothing is refined yet."""
+    t = len(frames)
+    uv = np.full((t, 2, 21, 2), np.nan, dtype=np.float32)
+    xyz = np.full((t, 2, 21, 3), np.nan, dtype=np.float32)
+    confidence = np.full((t, 2, 21), np.nan, dtype=np.float32)
+    side_score = np.full((t, 2), np.nan, dtype=np.float32)
+    provenance = np.full((t, 2), ABSENT, dtype=np.uint8)
+    mirror = bool(meta.settings["mirror"])
+    for n, frame in enumerate(frames):
+        for side, hand in enumerate(frame.hands):
+            if hand is None:
+                continue
+            uv[n, side], xyz[n, side] = hand.uv_px, hand.xyz_mm
+            confidence[n, side] = hand.confidence
+            shows_right = (side == 0) != mirror
+            side_score[n, side] = hand.right_score if shows_right else 1 - hand.right_score
+            provenance[n, side] = OBSERVED
+    there = provenance == OBSERVED
+    xyz[there] = lift_hands(uv[there], xyz[there], meta.camera)
+    # A joint counts as seen when it lies in the picture; occlusion is not known to this net.
+    limit = np.array([meta.width - 0.5, meta.height - 0.5])
+    visible = ((uv >= -0.5) & (uv <= limit)).all(axis=-1)
+    pts = np.array([f.frame.pts for f in frames], dtype=np.int64)
+    index = np.array([f.frame.index for f in frames], dtype=np.int64)
+    track = PoseTrack(
+        meta=meta,
+        frame_index=index,
+        pts=pts,
+        uv_px=uv,
+        xyz_cam_mm=xyz,
+        raw_uv_px=uv,
+        raw_xyz_cam_mm=xyz,
+        confidence=confidence,
+        visible=visible,
+        provenance=provenance,
+        side_score=side_score,
+    )
+    ledger = FrameLedger(
+        frame_index=index,
+        pts=pts,
+        pts_seconds=track.pts_seconds,
+        decode_status=np.array(
+            [DECODE_STATUS.index(f.status) for f in frames], dtype=np.uint8
+        ),
+        reason=np.array([f.reasons for f in frames], dtype=np.uint8),
+    )
+    return track, ledger
