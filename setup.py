@@ -31,7 +31,9 @@ setup(
         "typer>=0.12",
     ],
     extras_require={
+        "fast": ["openvino>=2024.4"],
         "test": ["pytest>=8", "pycocotools>=2.0.7"],
+        "compare": ["mediapipe==0.10.14"],
         "convert": ["ai-edge-litert>=1.2"],
         "dev": [
             "pytest>=8",

@@ -25,18 +25,19 @@ _HOMES = {
     "HdrVideoError": "hdrvideo.errors",
 }
 _REAL_NAMES = {"load": "load_track", "save": "save_track"}
-__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
     from hdrvideo.config import Settings as Settings
     from hdrvideo.errors import HdrVideoError as HdrVideoError
     from hdrvideo.jobs import render as render
     from hdrvideo.output.formats import export as export
-    from hdrvideo.output.save import load_track as load
-    from hdrvideo.output.save import save_track as save
+    from hdrvideo.output.save import load_track, save_track
     from hdrvideo.pipeline import annotate as annotate
     from hdrvideo.pipeline import stream as stream
     from hdrvideo.track import PoseTrack as PoseTrack
+
+    load, save = load_track, save_track
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from hdrvideo.checkpoint import load_weights, weights_path
 from hdrvideo.config import Settings
 from hdrvideo.crop.find import PalmFinder
 from hdrvideo.crop.palm import PalmNet
+from hdrvideo.engine import make_runner, pick_engine
 from hdrvideo.errors import SettingsError
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage
@@ -18,11 +19,12 @@ WEIGHTS = ("palm", "landmark")
 
 @dataclass(frozen=True)
 class Parts:
-    """What the pipeline joins: the palm finder and the frame-level core, on one device."""
+    """What the pipeline joins: palm finder and frame-level core, and what runs them where."""
 
     finder: PalmFinder
     frame_stage: FrameStage
     device: torch.device
+    engine: str
 
 
 def pick_device(name: str) -> torch.device:
@@ -52,10 +54,14 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
     Raises:
         WeightsError: Weights are missing or damaged.
     """
-    palm = build_net("palm", PalmNet(), device)
-    landmark = build_net("landmark", LandmarkNet(), device)
+    engine = pick_engine(settings.engine, device)
+    palm_net = build_net("palm", PalmNet(), device)
+    landmark_net = build_net("landmark", LandmarkNet(), device)
+    palm = make_runner(palm_net, engine, resolution_px=PalmNet.RESOLUTION_PX)
+    landmark = make_runner(landmark_net, engine, resolution_px=LandmarkNet.RESOLUTION_PX)
     return Parts(
         finder=PalmFinder(palm, device=device, min_score=settings.find.min_score),
         frame_stage=FrameStage(shpe=LandmarkShpe(landmark), device=device),
         device=device,
+        engine=engine,
     )

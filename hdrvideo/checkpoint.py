@@ -27,11 +27,15 @@ def load_weights(net: nn.Module, path: Path) -> None:
         WeightsError: The file is missing, damaged, or of another net.
     """
     if not path.is_file():
-        raise WeightsError(f"weights {path} are missing; reinstall hdrvideo or see weights/MODEL_CARD.md")
+        raise WeightsError(
+            f"weights {path} are missing; reinstall hdrvideo or see weights/MODEL_CARD.md"
+        )
     try:
         values = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"weights {path} cannot be read ({error}); reinstall hdrvideo") from error
+        raise WeightsError(
+            f"weights {path} cannot be read ({error}); reinstall hdrvideo"
+        ) from error
     wanted = net.state_dict()
     for name in sorted(set(wanted) ^ set(values)):
         where = "file" if name in wanted else "net"

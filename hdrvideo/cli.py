@@ -232,4 +232,3 @@ def main() -> None:
     except HdrVideoError as error:
         _complain(error)
         sys.exit(1)
-

@@ -78,6 +78,7 @@ class SideSettings:
     Attributes:
         vote_weight: Weight of one sighting's log odds; below 1 as neighbouring frames agree anyway.
         change_cost: Log odds that a change of sides costs while the same hand is followed.
+        apart_factor: How much dearer a change is while two hands are seen well apart.
         forget_seconds: A hand found again after so long may be either side for free.
         min_track_frames: Tracks seen in fewer frames are taken out.
         delay_frames: Frames looked ahead before a side is given out.
@@ -86,6 +87,7 @@ class SideSettings:
 
     vote_weight: float = 0.5
     change_cost: float = 30.0
+    apart_factor: float = 5.0
     forget_seconds: float = 1.0
     min_track_frames: int = 3
     delay_frames: int = 240
@@ -94,6 +96,7 @@ class SideSettings:
     def __post_init__(self) -> None:
         _check_range(self, "vote_weight", 0, 10)
         _check_range(self, "change_cost", 0, 1e6)
+        _check_range(self, "apart_factor", 1, 1e6)
         _check_range(self, "forget_seconds", 0.01, 60)
         _check_range(self, "min_track_frames", 1, 100)
         _check_range(self, "delay_frames", 120, 100_000)
@@ -132,8 +135,8 @@ class Settings:
         side: Right or left.
         motion: The temporal stage.
         shpe: Which single-hand pose estimator.
-        engine: What runs the nets on a CPU: plain ``torch``, or ``onnxruntime`` where installed;
-            ``auto`` takes onnxruntime if it can be imported.
+        engine: What runs the nets on a CPU: ``torch``, ``openvino``, or ``auto`` (openvino where it
+            is installed).
         mirror: The video is mirrored (selfie): sides are the person's, not the picture's.
         focal_px: Focal length given by the user in pixels; None = from metadata or assumed.
         fov_deg: Field of view across the longer side, given by the user; None = assumed 60.
@@ -145,7 +148,7 @@ class Settings:
     side: SideSettings = field(default_factory=SideSettings)
     motion: MotionSettings = field(default_factory=MotionSettings)
     shpe: str = "landmark"
-    engine: str = "torch"
+    engine: str = "auto"
     mirror: bool = False
     focal_px: float | None = None
     fov_deg: float | None = None
@@ -154,12 +157,14 @@ class Settings:
     def __post_init__(self) -> None:
         if self.shpe not in ("landmark",):
             raise SettingsError(f"Settings.shpe is {self.shpe!r}, expected 'landmark'")
-        if self.engine not in ("torch", "onnxruntime", "auto"):
+        if self.engine not in ("auto", "torch", "openvino"):
             raise SettingsError(
-                f"Settings.engine is {self.engine!r}, expected 'auto', 'torch' or 'onnxruntime'"
+                f"Settings.engine is {self.engine!r}, expected 'auto', 'torch' or 'openvino'"
             )
         if self.focal_px is not None and self.fov_deg is not None:
-            raise SettingsError("focal_px and fov_deg are both given; give one of --focal and --fov")
+            raise SettingsError(
+                "focal_px and fov_deg are both given; give one of --focal and --fov"
+            )
         if self.focal_px is not None:
             _check_range(self, "focal_px", 1, 1e6)
         if self.fov_deg is not None:
@@ -195,7 +200,9 @@ def load_settings(path: Path) -> Settings:
     if values is None:
         values = {}
     if not isinstance(values, dict):
-        raise SettingsError(f"settings file {path} holds {type(values).__name__}, expected a mapping")
+        raise SettingsError(
+            f"settings file {path} holds {type(values).__name__}, expected a mapping"
+        )
     return settings_from(values)
 
 

@@ -2,11 +2,11 @@
 
 Conventions, once for all:
 
-* Axes: ``B`` crops, ``T`` frames of a window, ``S`` sides (0 = right, 1 = left), ``J`` = 21 joints, ``C`` channels,
-  ``H W`` pixels. Tensors are ``B T C H W``.
-* Pixels: an integer coordinate is a pixel centre, u to the right, v down. Names end in ``_px``.
-* Space: millimetres, camera axes (x right, y down, z forward). ``xyz_rel_mm`` is relative to the wrist,
-  ``xyz_cam_mm`` is in the camera.
+* Axes: ``B`` crops, ``T`` frames of a window, ``S`` sides (0 = right, 1 = left), ``J`` = 21
+  joints, ``C`` channels, ``H W`` pixels. Tensors are ``B T C H W``.
+* Pixels: an integer coordinate is a pixel centre, u right, v down. Names end in ``_px``.
+* Space: millimetres, camera axes (x right, y down, z forward). ``xyz_rel_mm`` is relative to the
+  wrist, ``xyz_cam_mm`` is in the camera.
 * Colour: RGB; ``_u8`` is 0-255 ``H W C`` at the edges, float 0-1 ``C H W`` inside.
 * Time: integer ``pts`` times an exact ``time_base``; ``pts_seconds`` is derived. An index is never a time.
 * Missing is NaN plus a boolean, never 0 or -1.
@@ -36,7 +36,7 @@ def check_array(name: str, value: Any, shape: tuple[int | None, ...], kind: str)
         name: What to call the array in the error.
         value: The array to look at (NumPy array or torch tensor).
         shape: Expected length of each axis; None accepts any.
-        kind: Expected dtype, as text that the array's dtype ends with (``float32``, ``uint8``, ``bool``).
+        kind: Expected dtype, as text that the array's dtype ends with, such as ``float32``.
 
     Raises:
         ShapeError: With the found and the expected shape and type.
@@ -59,7 +59,7 @@ class ClipInfo:
         path: Where it came from, as the user wrote it.
         width: Displayed width in pixels, rotation applied.
         height: Displayed height in pixels, rotation applied.
-        rotation_deg: Clockwise turn that was applied to show the stored picture upright: 0, 90, 180 or 270.
+        rotation_deg: Clockwise turn applied to show the stored picture upright: 0, 90, 180 or 270.
         rate: Average frame rate, exact; None when the container does not say.
         time_base: Seconds per pts unit, exact.
         n_frames_container: Frame count that the container claims; None when it does not say.
@@ -117,9 +117,8 @@ class Frame:
         if self.status not in ("ok", "damaged", "lost"):
             raise ShapeError(f"frame status is {self.status!r}, expected 'ok', 'damaged' or 'lost'")
         if (self.rgb_u8 is None) != (self.status == "lost"):
-            raise ShapeError(
-                f"frame {self.index} is {self.status!r} and its picture is {type(self.rgb_u8).__name__}"
-            )
+            kind = type(self.rgb_u8).__name__
+            raise ShapeError(f"frame {self.index} is {self.status!r} and its picture is {kind}")
         if self.rgb_u8 is not None:
             check_array("rgb_u8", self.rgb_u8, (None, None, 3), "uint8")
 
@@ -130,7 +129,8 @@ class Frame:
 
     def __repr__(self) -> str:
         size = "none" if self.rgb_u8 is None else f"{self.rgb_u8.shape[1]}x{self.rgb_u8.shape[0]}"
-        return f"Frame(index={self.index}, pts={self.pts}, {self.pts_seconds:.4f} s, {size}, {self.status})"
+        when = f"pts={self.pts}, {self.pts_seconds:.4f} s"
+        return f"Frame(index={self.index}, {when}, {size}, {self.status})"
 
 
 @dataclass(frozen=True)

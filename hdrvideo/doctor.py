@@ -52,9 +52,9 @@ def _seek() -> Finding:
 
 
 def _engine() -> Finding:
-    if importlib.util.find_spec("onnxruntime") is None:
-        return Finding("onnxruntime", "not installed (optional, faster on a CPU)")
-    return Finding("onnxruntime", metadata.version("onnxruntime"))
+    if importlib.util.find_spec("openvino") is None:
+        return Finding("openvino", "not installed (optional, faster on a CPU)")
+    return Finding("openvino", metadata.version("openvino"))
 
 
 def _devices() -> list[Finding]:

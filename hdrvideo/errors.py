@@ -2,10 +2,10 @@
 
 ::
 
-    HdrVideoError                 anything below; the command line prints its text in one line, exit 1
+    HdrVideoError                 anything below; the command line prints it in one line, exit 1
     ├── ClipError                 a clip cannot be used
     │   ├── ClipNotFoundError     no such file, folder or pattern
-    │   ├── NotAVideoError        the file is there but holds no pictures (audio only, text, damaged header)
+    │   ├── NotAVideoError        the file holds no pictures (audio only, text, damaged header)
     │   └── EmptyClipError        a video stream without one decodable frame
     ├── DecodeError               the decoder failed in a way that cannot be skipped
     ├── SeekError                 a frame index outside the clip

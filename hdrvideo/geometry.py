@@ -1,7 +1,7 @@
 """The one module that knows coordinates: pixels, the crop affine, the camera.
 
-Pixels: an integer coordinate is a pixel *centre*, so a picture ``W`` wide spans ``-0.5 .. W - 0.5``.
-A crop is a turned square of the frame; ``frame_from_crop`` is the ``(2, 3)`` affine that takes crop
+Pixels: an integer coordinate is a pixel *centre*, so a picture ``W`` wide spans ``-0.5`` to
+``W - 0.5``. A crop is a turned square of the frame; ``frame_from_crop`` is the ``(2, 3)`` affine that takes crop
 pixels to frame pixels. A left hand is mirrored inside this affine and nowhere else, so the way back
 un-mirrors it.
 """
@@ -89,7 +89,7 @@ class CropSquare:
         v_px: Centre, down.
         size_px: Length of a side.
         angle_rad: Clockwise turn of the crop's own axes against the frame's.
-        mirror: The crop shows the square mirrored left to right (a left hand looks like a right one).
+        mirror: The crop shows the square mirrored left to right: a left hand looks like a right.
     """
 
     u_px: float
@@ -106,7 +106,7 @@ class CropSquare:
             )
 
     def frame_from_crop(self, resolution_px: int) -> F64:
-        """Give the ``(2, 3)`` affine from pixels of a ``resolution_px`` square crop to the frame."""
+        """Give the ``(2, 3)`` affine from pixels of a ``resolution_px`` crop to the frame."""
         scale = self.size_px / resolution_px
         cos, sin = math.cos(self.angle_rad) * scale, math.sin(self.angle_rad) * scale
         flip = -1.0 if self.mirror else 1.0

@@ -83,14 +83,14 @@ def from_order(values: NDArray[np.generic], name: str) -> NDArray[np.generic]:
 
 
 def to_order(values: NDArray[np.generic], name: str) -> NDArray[np.generic]:
-    """Bring one hand's joints from our order into a foreign one; the inverse of :func:`from_order`."""
+    """Bring one hand's joints from our order into a foreign one; undoes :func:`from_order`."""
     places = _order(name)
     _check_joint_axis(values)
     return values[..., list(places), :].copy()
 
 
 def from_interhand42(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Bring InterHand2.6M's 42 joints (right 0-20, left 21-41, tip first) to ``(..., 2, 21, D)``."""
+    """Bring InterHand2.6M's 42 joints (right first, tip first) to ``(..., 2, 21, D)``."""
     if values.ndim < 2 or values.shape[-2] != 2 * N_JOINTS:
         raise ShapeError(f"InterHand joints are {values.shape}, expected (..., 42, D)")
     split = values.reshape(*values.shape[:-2], 2, N_JOINTS, values.shape[-1])

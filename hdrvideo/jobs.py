@@ -198,6 +198,7 @@ def _summary(
         },
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "device": str(parts.device),
+        "engine": parts.engine,
         "settings": settings.to_json(),
         "versions": {
             "hdrvideo": __version__,

@@ -171,9 +171,7 @@ def assemble(frames: list[SidedFrame], meta: TrackMeta) -> Window:
         frame_index=index,
         pts=pts,
         pts_seconds=track.pts_seconds,
-        decode_status=np.array(
-            [DECODE_STATUS.index(f.status) for f in frames], dtype=np.uint8
-        ),
+        decode_status=np.array([DECODE_STATUS.index(f.status) for f in frames], dtype=np.uint8),
         reason=np.array([f.reasons for f in frames], dtype=np.uint8),
     )
     return track, ledger

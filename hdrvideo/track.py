@@ -100,6 +100,8 @@ class TrackMeta:
             )
         except KeyError as missing:
             raise TrackError(f"track has no {missing} in its meta data; is it ours?") from missing
+        except (TypeError, ValueError) as error:
+            raise TrackError(f"track's meta data cannot be read ({error}); is it ours?") from error
 
 
 @dataclass(frozen=True)
@@ -149,8 +151,18 @@ class PoseTrack:
             raise ShapeError(f"pts do not increase after row {row}: {self.pts[row : row + 2]}")
         if t > 1 and not (np.diff(self.frame_index) == 1).all():
             raise ShapeError("frame_index has a gap; every source frame needs a row")
-        if (np.isfinite(self.uv_px).all(axis=(2, 3)) != self.present).any():
-            raise ShapeError("uv_px must be finite where a hand is present, and only there")
+        if t and self.provenance.max() >= len(PROVENANCE):
+            raise ShapeError(f"provenance has code {self.provenance.max()}, known are 0 to 4")
+        present = self.present
+        for name in ("uv_px", "xyz_cam_mm", "confidence"):
+            values = getattr(self, name).reshape(t, N_SIDES, -1)
+            is_whole = np.isfinite(values).all(axis=2)
+            if (is_whole != present).any() or (np.isfinite(values).any(axis=2) != present).any():
+                raise ShapeError(f"{name} must be finite where a hand is present, NaN elsewhere")
+        if not (np.nan_to_num(self.confidence) <= 1).all() or (self.confidence < 0).any():
+            raise ShapeError("confidence must lie in 0..1")
+        if (self.visible & ~present[..., None]).any():
+            raise ShapeError("visible must be False where a hand is absent")
 
     def __len__(self) -> int:
         return len(self.frame_index)
@@ -256,7 +268,7 @@ class LedgerCounts:
     observed: tuple[int, int] = (0, 0)
     bridged: tuple[int, int] = (0, 0)
     absent: tuple[int, int] = (0, 0)
-    reasons: tuple[tuple[int, ...], tuple[int, ...]] = ((0,) * 7, (0,) * 7)
+    reasons: tuple[tuple[int, ...], tuple[int, ...]] = ((0,) * len(REASONS),) * 2
     failed_frames: tuple[int, ...] = ()
 
     def add(self, ledger: FrameLedger) -> "LedgerCounts":
@@ -302,6 +314,6 @@ class LedgerCounts:
             total = self.observed[side] + self.bridged[side] + self.absent[side]
             if total != self.rows:
                 raise TrackError(
-                    f"ledger does not add up: {total} outcomes of side {side} for {self.rows} rows; "
-                    "please report this clip"
+                    f"ledger does not add up: {total} outcomes of side {side} for {self.rows} "
+                    "rows; please report this clip"
                 )

@@ -5,8 +5,8 @@ Usage (needs the extra ``convert``)::
     pip download --no-deps mediapipe==0.10.21
     python scripts/convert_mediapipe.py mediapipe-0.10.21-*.whl hdrvideo/weights
 
-Newer mediapipe wheels no longer carry the two .tflite files. Weights are fp16 in the source and stay
-fp16; biases, which share constants there, are written out in full.
+Newer mediapipe wheels no longer carry the two .tflite files. Weights are fp16 in the source and
+stay fp16; biases, which share constants there, are written out in full.
 """
 
 import argparse

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 U8 = NDArray[np.uint8]
 
+# PyAV 14 does not show a container's index: `probe` and cut-off clips know less there.
+HAS_INDEX = hasattr(av.stream.Stream, "index_entries")
+
 # What a phone writes into tkhd for the turn that the player must make, clockwise.
 ROTATION_MATRICES = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
 

@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from clips import (
+    HAS_INDEX,
     ROTATION_MATRICES,
     Made,
     corners,
@@ -29,7 +30,7 @@ from clips import (
 
 from hdrvideo.clip import open_clip, read
 from hdrvideo.clip.ahead import ReadAhead
-from hdrvideo.clip.rows import Row, RowKeeper, TimesNotTrustedError, owes_picture
+from hdrvideo.clip.rows import RowKeeper
 from hdrvideo.errors import DecodeError, EmptyClipError, SettingsError
 
 REAL_CLIPS = sorted(Path("/work/shared/real/clips").glob("*.m*"))
@@ -148,6 +149,7 @@ def test_raw_stream_counts_by_its_rate(tmp_path: Path) -> None:
     assert [f.pts * f.time_base * reader.info.rate for f in frames] == list(range(24))
 
 
+@pytest.mark.skipif(not HAS_INDEX, reason="this PyAV cannot write packets made by hand to mkv")
 def test_avi_times_copied_to_another_container(tmp_path: Path) -> None:
     # What `ffmpeg -c copy a.avi a.mkv` did for years: pts in decoding order.
     source = make_clip(tmp_path / "a.mkv")
@@ -197,24 +199,6 @@ def test_hidden_vp9_pictures_are_no_rows(tmp_path: Path, superframe: bool) -> No
     assert np.abs(frames[0].rgb_u8.astype(int) - picture(0, 64)).mean() < 6
 
 
-@pytest.mark.parametrize(
-    ("codec", "data", "owed"),
-    [
-        ("vp8", b"\x10\x00", True),
-        ("vp8", b"\x00\x00", False),
-        ("vp9", b"\x82\x00", True),
-        ("vp9", b"\x84", False),
-        ("vp9", b"\xb1\x00", True),  # profile 3: the bits stand one further
-        ("vp9", b"\xb0\x00", False),
-        ("mpeg4", b"\x00\x00\x01\xb6\x00\x00\x00", False),
-        ("mpeg4", b"\x00\x00\x01\xb6\x00\x00\x00\x00\x00", True),
-        ("h264", b"\x00", True),
-    ],
-)
-def test_which_packets_owe_a_picture(codec: str, data: bytes, owed: bool) -> None:
-    assert owes_picture(codec, memoryview(data)) is owed
-
-
 def test_packets_cut_away_by_an_edit_list_are_no_rows(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mp4", Made(b_frames=0))
     # Start the edit at frame 10: elst holds duration, media time and rate after its count.
@@ -262,62 +246,6 @@ def test_stream_that_changes_size_keeps_the_first(tmp_path: Path) -> None:
     frames, _ = read_all(path)
     assert len(frames) == 80
     assert {f.rgb_u8.shape for f in frames if f.rgb_u8 is not None} == {(64, 112, 3)}
-
-
-def keeper(times: str = "exact", *, reorders: bool = True) -> RowKeeper:
-    return RowKeeper(time_base=Fraction(1, 30), rate=Fraction(30), times=times, reorders=reorders)
-
-
-def test_repeated_time_becomes_one_more() -> None:
-    rows = keeper(reorders=False)
-    settled = []
-    for serial, pts in enumerate([0, 10, 10, 9, 20]):
-        rows.expect(serial, pts, serial)
-        settled += rows.arrived(serial, pts, serial)
-    assert settled == [
-        Row(0, 0),
-        Row(10, 1),
-        Row(11, 2, retimed=True),
-        Row(12, 3, retimed=True),
-        Row(20, 4),
-    ]
-
-
-def test_picture_without_a_packet_is_a_row_of_its_own() -> None:
-    rows = keeper()
-    rows.expect(0, 0, 0)
-    assert rows.arrived(0, 0, "a") == [Row(0, "a")]
-    assert rows.arrived(0, None, "b") == [Row(1, "b")]
-    assert rows.arrived(None, 7, "c") == [Row(7, "c")]
-    assert rows.finish() == []
-
-
-def test_late_picture_means_wrong_times_or_known_damage() -> None:
-    rows = keeper()
-    for serial in range(3):
-        rows.expect(serial, serial, serial)
-    assert rows.arrived(2, 2, "c") == [Row(0, None), Row(1, None), Row(2, "c")]
-    with pytest.raises(TimesNotTrustedError):
-        rows.arrived(1, 1, "b")
-    rows.damaged = True
-    assert rows.arrived(1, 1, "b") == [Row(1, "b", late=True)]
-
-
-def test_missing_time_is_not_trusted() -> None:
-    with pytest.raises(TimesNotTrustedError):
-        keeper().expect(0, None, 0)
-
-
-def test_without_times_a_frame_is_lost_when_much_later_ones_are_out() -> None:
-    rows = keeper("decoding")
-    settled: list[Row] = []
-    for serial in range(30):
-        rows.expect(serial, None, serial)
-        if serial != 3:
-            settled += rows.arrived(serial, None, serial)
-    assert [row.pts for row in settled] == list(range(30))
-    assert [row.pts for row in settled if row.picture is None] == [19]
-    assert rows.finish() == []
 
 
 def test_images_in_order_with_exact_times(tmp_path: Path) -> None:
@@ -403,9 +331,10 @@ def test_decoder_without_memory_stops_the_run(tmp_path: Path) -> None:
         def decode(self, packet: Any) -> list[Any]:
             raise MemoryError
 
+    rows = RowKeeper(time_base=Fraction(1), rate=None, times="exact", reorders=False)
     stream: Any = Full()
     with pytest.raises(DecodeError, match="decoder ran out of memory; close programs"):
-        list(read._settled(stream, None, keeper()))
+        list(read._settled(stream, None, rows))
 
 
 def test_nothing_decodable_is_said_after_the_last_row(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -30,6 +29,9 @@ FILM_WIDTH_MM = 36.0
 # Containers that store no presentation times: libavformat counts packets in decoding order, which
 # is wrong as soon as pictures are reordered.
 FORMATS_WITHOUT_PTS = frozenset({"avi", "h264", "hevc", "m4v", "mpegvideo", "obu", "vc1"})
+
+# libavformat's disposition flag of cover art; PyAV 14.0 does not tell it.
+ATTACHED_PICTURE = 0x400
 
 # How many packets `probe` feeds to the decoder before it gives up looking for the first picture.
 PROBE_PACKETS = 64
@@ -160,7 +162,8 @@ def open_container(path: str | PathLike[str]) -> Iterator[tuple[InputContainer, 
 
 def _picture_stream(path: str | PathLike[str], container: InputContainer) -> VideoStream:
     # Cover art of a song is a video stream by name only; `tty` draws any text file as pictures.
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    videos = container.streams.video
+    streams = [s for s in videos if not int(getattr(s, "disposition", 0)) & ATTACHED_PICTURE]
     if container.format.name == "tty" or not container.streams:
         raise NotAVideoError(f"'{path}' is text or has no tracks; give a video file")
     if not streams:
@@ -181,6 +184,16 @@ def _why_unreadable(path: Path, error: Exception) -> str:
         return "lost its index (no moov box): the recording was cut off; repair or record it again"
     reason = getattr(error, "strerror", None) or type(error).__name__
     return f"cannot be read as a video ({reason}); give a video file, a folder or a pattern"
+
+
+def codec_name(stream: Any) -> str:
+    """Name of a stream's codec, ``av1`` and not ``libdav1d``.
+
+    PyAV 14.0 tells the decoder's name only; where the two differ that is what is given.
+    """
+    codec = stream.codec_context.codec
+    name: str = getattr(codec, "canonical_name", codec.name)
+    return name
 
 
 def times_of(container: InputContainer) -> str:
@@ -242,7 +255,7 @@ def probe(path: str | PathLike[str], *, image_rate: Fraction = Fraction(30)) -> 
             n_frames_container=_claimed_frames(stream),
             is_variable_rate=_is_variable(stream),
             has_audio=len(container.streams.audio) > 0,
-            codec=context.codec.canonical_name,
+            codec=codec_name(stream),
             pixel_format=context.pix_fmt or "unknown",
             focal_px=_focal_px(container, stream, max(width, height)),
         )

@@ -3,8 +3,8 @@
 Decoding takes one thread, on purpose. With frame threads an error belongs to no packet, pictures
 behind it are thrown away, and a damaged stream gives other pixels from run to run: 15 of 30 VP8 and
 5 of 30 H.264 clips with three flipped bytes did so, most without a word from the decoder. Then
-seeking could not equal reading. One thread gives the same bytes the same pictures always, and is
-still many times faster than what follows: decoding runs beside the consumer, some frames ahead.
+seeking could not equal reading. One thread is still many times faster than what follows, and runs
+beside the consumer, some frames ahead.
 """
 
 from collections import deque
@@ -39,6 +39,11 @@ from hdrvideo.clip.rows import Row, RowKeeper, TimesNotTrustedError, owes_pictur
 from hdrvideo.datatypes import U8, ClipInfo, Frame
 from hdrvideo.errors import ClipError, DecodeError, EmptyClipError, SettingsError
 
+# Of libavutil's AVColorSpace and AVColorRange.
+BT601 = 5
+YUV_MATRICES = frozenset({1, 4, 5, 6, 7, 9, 10})
+LIMITED_RANGE, FULL_RANGE = 1, 2
+
 # A demuxer that fails this often without giving a packet in between is taken to be at its end.
 DEMUX_RETRIES = 16
 
@@ -63,9 +68,28 @@ class PictureMaker:
             self._stored = (frame.width, frame.height)
             self._turn = turn_of(frame)
         width, height = self._stored
-        rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24")
+        rgb = self._reformatter.reformat(
+            frame, width=width, height=height, format="rgb24", **_colour(frame)
+        )
         rgb_u8: Any = rgb.to_ndarray()
         return self._turn.apply(rgb_u8)
+
+
+def _colour(frame: VideoFrame) -> dict[str, int]:
+    """Arguments that make PyAV before 17 heed the matrix and range of a YUV frame.
+
+    Found by decoding one colour through both matrices and both ranges; BT.601 and the limited range
+    as target are what switches the conversion on, RGB itself has neither.
+    """
+    if int(av.__version__.split(".")[0]) >= 17 or frame.format.is_rgb:
+        return {}
+    full = frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
+    return {
+        "src_colorspace": frame.colorspace if frame.colorspace in YUV_MATRICES else BT601,
+        "dst_colorspace": BT601,
+        "src_color_range": FULL_RANGE if full else LIMITED_RANGE,
+        "dst_color_range": LIMITED_RANGE,
+    }
 
 
 def prepare_decoder(stream: VideoStream) -> None:

@@ -20,7 +20,7 @@ from av.packet import Packet
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from hdrvideo.clip.probe import find_images
+from hdrvideo.clip.probe import codec_name, find_images
 from hdrvideo.datatypes import U8
 from hdrvideo.errors import ClipError, WriteError
 
@@ -28,7 +28,7 @@ from hdrvideo.errors import ClipError, WriteError
 MAX_MP4_UNITS = 2**31 - 1
 
 # What mp4 holds and players play; anything else is encoded anew as AAC.
-AUDIO_CODECS_TO_COPY = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+AUDIO_CODECS_TO_COPY = frozenset({"aac", "mp3", "mp3float", "ac3", "eac3", "alac", "opus", "flac"})
 AAC_SAMPLE_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 96000})
 
 BT709 = 1
@@ -127,6 +127,8 @@ class ClipWriter:
             self._output = av.open(str(self._partial), "w", format="mp4", options=options)
             self._stream = self._add_video(self._output, Fraction(1, scale))
             self._audio.add_to(self._output)
+            # Opens file and encoder now, so that what is wrong shows before hours of work.
+            self._output.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:
             raise self._failure(error) from error
 
@@ -278,8 +280,7 @@ class _Sound:
 
     @property
     def _is_copied(self) -> bool:
-        codec = self._source.codec_context.codec if self._source is not None else None
-        return codec is not None and codec.canonical_name in AUDIO_CODECS_TO_COPY
+        return self._source is not None and codec_name(self._source) in AUDIO_CODECS_TO_COPY
 
     def add_to(self, output: OutputContainer) -> None:
         """Add the sound track, if there is one, to the file to be written."""

@@ -1,15 +1,15 @@
 """Find hands in a whole frame with the palm detector."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from hdrvideo.crop.palm import RESOLUTION_PX, decode_palms
+from hdrvideo.crop.palm import PalmNet, decode_palms
 from hdrvideo.crop.take import Pyramid, take_crop, to_tensor
 from hdrvideo.datatypes import F32
 from hdrvideo.geometry import CropSquare, box_iou, points_box
@@ -33,7 +33,9 @@ class FoundPalm:
 class PalmFinder:
     """Runs the palm net over square regions of a frame, as one batch."""
 
-    def __init__(self, net: nn.Module, *, device: torch.device, min_score: float) -> None:
+    def __init__(
+        self, net: Callable[[torch.Tensor], Any], *, device: torch.device, min_score: float
+    ) -> None:
         self._net = net
         self._device = device
         self._min_score = min_score
@@ -48,7 +50,7 @@ class PalmFinder:
         Returns:
             Palms of all regions, best first; of palms that overlap only the best is kept.
         """
-        crops = [take_crop(pyramid, r, RESOLUTION_PX, replicate=False) for r in regions]
+        crops = [take_crop(pyramid, r, PalmNet.RESOLUTION_PX, replicate=False) for r in regions]
         with torch.inference_mode():
             logits, values = self._net(to_tensor(crops).to(self._device))
         found = []
@@ -80,8 +82,8 @@ def whole_frame(height_px: int, width_px: int) -> CropSquare:
 def tiles(height_px: int, width_px: int) -> list[CropSquare]:
     """Give overlapping squares of the short side's length along the long side.
 
-    In the whole frame, shrunk to 192 px, a hand of 60 px in 640 is 18 px wide and often missed; in a
-    tile it is larger by the ratio of the sides.
+    In the whole frame, shrunk to 192 px, a hand of 60 px in 640 is 18 px wide and often missed; in
+    a tile it is larger by the ratio of the sides.
     """
     short, long = sorted((height_px, width_px))
     n = max(math.ceil(long / short * 1.25), 2) if long > short else 1

@@ -118,7 +118,9 @@ class HandFollower:
         self._recent.append((row, pyramid))
         return row
 
-    def _read(self, pyramid: Pyramid, squares: list[CropSquare], births: list[int]) -> list[Sighting]:
+    def _read(
+        self, pyramid: Pyramid, squares: list[CropSquare], births: list[int]
+    ) -> list[Sighting]:
         if not squares:
             return []
         poses = self._read_hands(take_hands(pyramid, squares, self._resolution_px))
@@ -197,7 +199,9 @@ class HandFollower:
     def _must_search(self, row: TrackedFrame) -> bool:
         self._since_search += 1
         settings = self._settings
-        doubtful = any(s is not None and s.presence < settings.doubtful_presence for s in row.sightings)
+        doubtful = any(
+            s is not None and s.presence < settings.doubtful_presence for s in row.sightings
+        )
         n_missing = sum(s is None for s in row.sightings)
         just_lost = n_missing > 0 and any(r in (LOW_PRESENCE, DUPLICATE) for r in row.reasons)
         if just_lost:

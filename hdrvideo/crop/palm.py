@@ -15,7 +15,6 @@ from hdrvideo.datatypes import check_array
 N_ANCHORS = 2016
 N_VALUES = 18
 N_KEYPOINTS = 7
-RESOLUTION_PX = 192
 
 
 class _Separable(nn.Module):
@@ -60,6 +59,8 @@ class _Up(nn.Module):
 class PalmNet(nn.Module):
     """Palm detector (full size): a 192 px picture to 2016 anchors of one score and 18 values."""
 
+    RESOLUTION_PX = 192
+
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 32, 5, 2), nn.PReLU(32))
@@ -90,8 +91,8 @@ class PalmNet(nn.Module):
             rgb: ``(B, 3, 192, 192)`` in 0..1.
 
         Returns:
-            Logits ``(B, 2016)`` and values ``(B, 2016, 18)`` in pixels of the 192 px picture, relative
-            to the anchor: centre u, v, width, height, then 7 keypoints u, v.
+            Logits ``(B, 2016)`` and values ``(B, 2016, 18)`` in pixels of the 192 px picture,
+            relative to the anchor: centre u, v, width, height, then 7 keypoints u, v.
         """
         x = self.stem(functional.pad(rgb, (1, 2, 1, 2)))
         skip24 = self.level24(self.level48(self.level96(x)))
@@ -109,7 +110,7 @@ def _flat(cells: Tensor, n_values: int) -> Tensor:
 
 
 def anchor_centres() -> Tensor:
-    """Give the ``(2016, 2)`` anchor centres in 0..1 of the square picture: 2 a cell, then 6 a cell."""
+    """Give the ``(2016, 2)`` anchor centres in 0..1 of the square picture: 2, then 6 a cell."""
     parts = []
     for cells, per_cell in ((24, 2), (12, 6)):
         middle = (torch.arange(cells) + 0.5) / cells
@@ -155,7 +156,7 @@ def decode_palms(logits: Tensor, values: Tensor, *, min_score: float) -> list[Pa
         ``B`` :class:`Palms`.
     """
     scores = torch.sigmoid(logits.clamp(-100, 100)).cpu()
-    values = values.cpu() / RESOLUTION_PX
+    values = values.cpu() / PalmNet.RESOLUTION_PX
     centres = anchor_centres()
     return [
         _suppress(s[keep], v[keep], centres[keep])

@@ -93,8 +93,9 @@ class SideDecider:
     def _change_prices(self, n_out: int) -> list[float]:
         """Give the price of a change of state before each row.
 
-        A change is dear while a hand goes on from frame to frame, cheaper the longer no hand was
-        seen, and free where only new hands are: their sides are anyone's guess.
+        A change is dear while a hand goes on from frame to frame, dearer yet while two hands go on
+        well apart (tracks can only swap where hands meet), cheaper the longer no hand was seen, and
+        free where only new hands are: their sides are anyone's guess.
         """
         prices = []
         for n, row in enumerate(self._rows):
@@ -110,6 +111,8 @@ class SideDecider:
                     fade = max(0.0, 1 - (now - seen_at) / self._settings.forget_seconds)
                     price = max(price, fade * self._settings.change_cost)
                 self._seen_at[i], self._births[i] = now, sighting.birth
+            if _are_apart(row):
+                price *= self._settings.apart_factor
             prices.append(price)
             if n == n_out - 1:
                 resume = (list(self._seen_at), list(self._births))
@@ -134,6 +137,15 @@ class SideDecider:
                     for row in rows:
                         row.sightings[i] = None
                         row.reasons[i] = TOO_SHORT
+
+
+def _are_apart(row: TrackedFrame) -> bool:
+    """Say whether two hands are seen and are farther apart than their size."""
+    first, second = row.sightings
+    if first is None or second is None:
+        return False
+    distance_px = np.linalg.norm(first.uv_px.mean(axis=0) - second.uv_px.mean(axis=0))
+    return bool(distance_px > 0.8 * max(first.size_px, second.size_px))
 
 
 def _best_path(
@@ -170,7 +182,9 @@ def _best_path(
 
 def _by_side(row: TrackedFrame, track0_is_right: int) -> SidedFrame:
     right, left = (0, 1) if track0_is_right else (1, 0)
-    reasons = [POSED if s is not None else r for s, r in zip(row.sightings, row.reasons, strict=True)]
+    reasons = [
+        POSED if s is not None else r for s, r in zip(row.sightings, row.reasons, strict=True)
+    ]
     return SidedFrame(
         frame=row.frame,
         status=row.status,

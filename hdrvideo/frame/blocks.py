@@ -1,21 +1,18 @@
 """Building blocks of the frame-level nets."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-def pad_same(image: Tensor, kernel: int, stride: int) -> Tensor:
-    """Pad so that a strided convolution covers ``ceil(size / stride)`` cells, odd cell at the end.
+def pad_to_halve(image: Tensor, kernel: int) -> Tensor:
+    """Pad a picture of even size so that a convolution with stride 2 gives exactly half of it.
 
-    TensorFlow's "same" rule: with an even size and stride 2 the larger half of the padding is at
-    the bottom and the right, where torch's symmetric ``padding`` would shift the picture by a pixel.
+    TensorFlow's "same" rule: the larger half of the padding is at the bottom and the right, where
+    torch's symmetric ``padding`` would shift the picture by a pixel.
     """
-    pads = []
-    for size in (image.shape[-1], image.shape[-2]):
-        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        pads += [total // 2, total - total // 2]
-    return functional.pad(image, pads)
+    before = (kernel - 2) // 2
+    after = kernel - 2 - before
+    return functional.pad(image, (before, after, before, after))
 
 
 class InvertedResidual(nn.Module):
@@ -39,11 +36,9 @@ class InvertedResidual(nn.Module):
         if self.expand is not None:
             wide = functional.relu6(self.expand(narrow), inplace=True)
         if self.stride > 1:
-            wide = pad_same(wide, self.kernel, self.stride)
+            wide = pad_to_halve(wide, self.kernel)
         wide = functional.relu6(self.depthwise(wide), inplace=True)
         if self.project is None:
             return wide
         out: Tensor = self.project(wide)
-        return out.add_(narrow) if self.is_residual and not torch.is_grad_enabled() else (
-            out + narrow if self.is_residual else out
-        )
+        return out + narrow if self.is_residual else out

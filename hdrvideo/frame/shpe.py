@@ -6,14 +6,16 @@ al. 2020, section 2.2), rebuilt as a plain torch module. Its structure was read 
 graph: an EfficientNet-like trunk of inverted residuals and four linear heads.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hdrvideo.datatypes import N_JOINTS, check_array
-from hdrvideo.frame.blocks import InvertedResidual, pad_same
+from hdrvideo.frame.blocks import InvertedResidual, pad_to_halve
 
 # One row a block: (channels out, kernel, stride, repeats); the trunk widens six times before each.
 _TRUNK = (
@@ -77,7 +79,9 @@ class LandmarkNet(nn.Module):
                 channels = out
         # The last block has no narrow layer: its wide features go to the heads.
         blocks.append(
-            InvertedResidual(wide=6 * channels, narrow_in=channels, narrow_out=0, kernel=3, stride=1)
+            InvertedResidual(
+                wide=6 * channels, narrow_in=channels, narrow_out=0, kernel=3, stride=1
+            )
         )
         self.blocks = nn.Sequential(*blocks)
         self.side = nn.Linear(6 * channels, 1)
@@ -95,7 +99,7 @@ class LandmarkNet(nn.Module):
             Joints ``(B, 21, 3)`` in crop pixels (pixel *corner* at 0, z of like scale), presence
             ``(B,)`` and side ``(B,)`` in 0..1, world joints ``(B, 21, 3)`` in metres.
         """
-        x = functional.relu6(self.stem(pad_same(rgb, 3, 2)), inplace=True)
+        x = functional.relu6(self.stem(pad_to_halve(rgb, 3)), inplace=True)
         features = self.blocks(x).mean(dim=(2, 3))
         return (
             self.joints(features).unflatten(1, (N_JOINTS, 3)),
@@ -115,7 +119,7 @@ class LandmarkShpe:
 
     resolution_px = LandmarkNet.RESOLUTION_PX
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: Callable[[Tensor], Any]) -> None:
         self._net = net
 
     def __call__(self, rgb: Tensor) -> CropPoses:

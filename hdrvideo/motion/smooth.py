@@ -8,6 +8,7 @@ smoother is the One-Euro filter (Casiez et al. 2012) with true time steps and sp
 """
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ def find_gaps(
     there = np.flatnonzero(is_there)
     return [
         (int(a) + 1, int(b))
-        for a, b in zip(there[:-1], there[1:], strict=True)
+        for a, b in pairwise(there)
         if 1 < b - a <= max_frames + 1 and seconds[b] - seconds[a] <= max_seconds
     ]
 

@@ -40,7 +40,9 @@ class MotionStage:
         self._owned = 0
         self._causal = [CausalSmoother() for _ in range(N_SIDES)]
 
-    def push(self, track: PoseTrack, ledger: FrameLedger) -> Iterator[tuple[PoseTrack, FrameLedger]]:
+    def push(
+        self, track: PoseTrack, ledger: FrameLedger
+    ) -> Iterator[tuple[PoseTrack, FrameLedger]]:
         """Take the next raw rows; give what can be refined by now.
 
         Args:
