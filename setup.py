@@ -5,6 +5,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+FAST = ["openvino>=2024.4"]
+TEST = ["pytest>=8", "pycocotools>=2.0.7"]
+CONVERT = ["ai-edge-litert>=1.2"]
 
 setup(
     name="hdrvideo",
@@ -31,17 +34,11 @@ setup(
         "typer>=0.12",
     ],
     extras_require={
-        "fast": ["openvino>=2024.4"],
-        "test": ["pytest>=8", "pycocotools>=2.0.7"],
-        "compare": ["mediapipe==0.10.14"],
-        "convert": ["ai-edge-litert>=1.2"],
-        "dev": [
-            "pytest>=8",
-            "pycocotools>=2.0.7",
-            "ai-edge-litert>=1.2",
-            "ruff>=0.8",
-            "mypy>=1.13",
-        ],
+        "fast": FAST,
+        "test": TEST,
+        "compare": [*FAST, "mediapipe==0.10.14"],
+        "convert": CONVERT,
+        "dev": [*FAST, *TEST, *CONVERT, "ruff>=0.8", "mypy>=1.13"],
     },
     entry_points={"console_scripts": ["hdrvideo=hdrvideo.cli:main"]},
     classifiers=[

@@ -45,7 +45,8 @@ def build_net(name: str, net: nn.Module, device: torch.device) -> nn.Module:
     """Load shipped weights into a net and make it ready for inference, channels last."""
     load_weights(net, weights_path(name))
     net.requires_grad_(requires_grad=False)
-    return net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return net.eval()
 
 
 def build_parts(settings: Settings, device: torch.device) -> Parts:

@@ -8,7 +8,7 @@ Conventions, once for all:
 * Space: millimetres, camera axes (x right, y down, z forward). ``xyz_rel_mm`` is relative to the
   wrist, ``xyz_cam_mm`` is in the camera.
 * Colour: RGB; ``_u8`` is 0-255 ``H W C`` at the edges, float 0-1 ``C H W`` inside.
-* Time: integer ``pts`` times an exact ``time_base``; ``pts_seconds`` is derived. An index is never a time.
+* Time: integer ``pts`` times exact ``time_base``; ``pts_seconds`` is derived; an index is no time.
 * Missing is NaN plus a boolean, never 0 or -1.
 """
 

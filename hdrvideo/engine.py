@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,18 +54,26 @@ class OpenVinoRunner:
         import openvino
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+        from openvino.preprocess import PrePostProcessor
 
         example = torch.zeros(1, 3, resolution_px, resolution_px)
         # The frontend is called directly: openvino.convert_model reports its use over the network.
         with torch.no_grad(), warnings.catch_warnings():
             # The frontend reads TorchScript, which torch calls deprecated; our torch is bounded.
             warnings.simplefilter("ignore", DeprecationWarning)
-            traced = torch.jit.freeze(torch.jit.trace(net, example, check_trace=False))
+            traced = torch.jit.freeze(
+                torch.jit.trace(net, example, check_trace=False)  # type: ignore[no-untyped-call]
+            )
             decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
             frontend = FrontEndManager().load_by_framework("pytorch")
             model = frontend.convert(frontend.load(decoder))
         shape = openvino.PartialShape([-1, 3, resolution_px, resolution_px])
         model.reshape({model.inputs[0]: shape})
+        # Crops come channels last; OpenVINO takes them so and saves a copy.
+        steps = PrePostProcessor(model)
+        steps.input().tensor().set_layout(openvino.Layout("NHWC"))
+        steps.input().model().set_layout(openvino.Layout("NCHW"))
+        model = steps.build()
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
@@ -75,6 +84,6 @@ class OpenVinoRunner:
 
     def __call__(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """Run the net on ``(B, 3, R, R)``."""
-        self._request.infer({0: rgb.contiguous().numpy()})
+        self._request.infer({0: np.ascontiguousarray(rgb.permute(0, 2, 3, 1).numpy())})
         outputs = (self._request.get_output_tensor(i).data for i in range(self._n_outputs))
         return tuple(torch.from_numpy(values.copy()) for values in outputs)

@@ -1,9 +1,9 @@
 """The one module that knows coordinates: pixels, the crop affine, the camera.
 
 Pixels: an integer coordinate is a pixel *centre*, so a picture ``W`` wide spans ``-0.5`` to
-``W - 0.5``. A crop is a turned square of the frame; ``frame_from_crop`` is the ``(2, 3)`` affine that takes crop
-pixels to frame pixels. A left hand is mirrored inside this affine and nowhere else, so the way back
-un-mirrors it.
+``W - 0.5``. A crop is a turned square of the frame; ``frame_from_crop`` is the ``(2, 3)`` affine
+that takes crop pixels to frame pixels. A left hand is mirrored inside this affine and nowhere else,
+so the way back un-mirrors it.
 """
 
 import math
@@ -120,7 +120,8 @@ def apply_affine(affine: NDArray[Any], uv_px: NDArray[Any]) -> F64:
     """Take points ``(..., N, 2)`` through affines ``(..., 2, 3)``."""
     affine = np.asarray(affine, dtype=np.float64)
     points = np.asarray(uv_px, dtype=np.float64)
-    return points @ np.swapaxes(affine[..., :2], -1, -2) + affine[..., None, :, 2]
+    moved = points @ np.swapaxes(affine[..., :2], -1, -2) + affine[..., None, :, 2]
+    return np.asarray(moved)
 
 
 def invert_affine(affine: NDArray[Any]) -> F64:
@@ -138,7 +139,7 @@ def turn_xy(affine: NDArray[Any], xyz: NDArray[Any]) -> F64:
     scale = np.sqrt(np.abs(np.linalg.det(linear)))[..., None, None]
     turned = np.asarray(xyz, dtype=np.float64).copy()
     turned[..., :2] = turned[..., :2] @ np.swapaxes(linear / scale, -1, -2)
-    return turned
+    return np.asarray(turned)
 
 
 def box_iou(a_uvuv_px: NDArray[Any], b_uvuv_px: NDArray[Any]) -> F64:
@@ -148,7 +149,7 @@ def box_iou(a_uvuv_px: NDArray[Any], b_uvuv_px: NDArray[Any]) -> F64:
     inter = np.prod(np.clip(overlap, 0, None), axis=-1)
     areas = np.prod(np.clip(a[..., 2:] - a[..., :2], 0, None), axis=-1)
     areas = areas + np.prod(np.clip(b[..., 2:] - b[..., :2], 0, None), axis=-1) - inter
-    return np.divide(inter, areas, out=np.zeros_like(inter), where=areas > 0)
+    return np.asarray(np.divide(inter, areas, out=np.zeros_like(inter), where=areas > 0))
 
 
 def points_box(uv_px: NDArray[Any]) -> F64:

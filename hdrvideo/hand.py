@@ -86,7 +86,8 @@ def to_order(values: NDArray[np.generic], name: str) -> NDArray[np.generic]:
     """Bring one hand's joints from our order into a foreign one; undoes :func:`from_order`."""
     places = _order(name)
     _check_joint_axis(values)
-    return values[..., list(places), :].copy()
+    foreign: NDArray[np.generic] = values[..., list(places), :].copy()
+    return foreign
 
 
 def from_interhand42(values: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -151,7 +151,7 @@ def assemble(frames: list[SidedFrame], meta: TrackMeta) -> Window:
     xyz[there] = lift_hands(uv[there], xyz[there], meta.camera)
     # A joint counts as seen when it lies in the picture; occlusion is not known to this net.
     limit = np.array([meta.width - 0.5, meta.height - 0.5])
-    visible = ((uv >= -0.5) & (uv <= limit)).all(axis=-1)
+    visible = np.all((uv >= -0.5) & (uv <= limit), axis=-1)
     pts = np.array([f.frame.pts for f in frames], dtype=np.int64)
     index = np.array([f.frame.index for f in frames], dtype=np.int64)
     track = PoseTrack(

@@ -176,7 +176,7 @@ class PoseTrack:
     @property
     def present(self) -> Bool:
         """Whether a hand has a pose, ``(T, 2)``; bridged ones count."""
-        return self.provenance != ABSENT
+        return np.asarray(self.provenance != ABSENT)
 
     @property
     def xyz_rel_mm(self) -> F32:
@@ -185,7 +185,7 @@ class PoseTrack:
 
     def rows(self, start: int, stop: int) -> "PoseTrack":
         """Cut out the rows ``start`` (included) to ``stop`` (excluded)."""
-        arrays = {name: getattr(self, name)[start:stop] for name in ROW_ARRAYS}
+        arrays: dict[str, Any] = {n: getattr(self, n)[start:stop] for n in ROW_ARRAYS}
         return replace(self, **arrays)
 
 
@@ -200,7 +200,9 @@ def concatenate(parts: list[PoseTrack]) -> PoseTrack:
     """
     if not parts:
         raise TrackError("a track needs at least one window, got none")
-    arrays = {name: np.concatenate([getattr(p, name) for p in parts]) for name in ROW_ARRAYS}
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in ROW_ARRAYS
+    }
     return replace(parts[0], **arrays)
 
 

@@ -68,7 +68,8 @@ class Score:
         if self.clear[1] or self.hard[1] or self.sides[1]:
             cells.append(
                 f"labelled: clear {self.clear[0]}/{self.clear[1]} "
-                f"hard {self.hard[0]}/{self.hard[1]} ghosts {self.ghosts} sides {self.sides[0]}/{self.sides[1]}"
+                f"hard {self.hard[0]}/{self.hard[1]} ghosts {self.ghosts} "
+                f"sides {self.sides[0]}/{self.sides[1]}"
             )
         return " | ".join(cells)
 

@@ -10,6 +10,7 @@ backwards too: a hand that enters blurred is often first found when it is well i
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Sighting:
     right_score: float
     birth: int
 
-    @property
+    @cached_property
     def size_px(self) -> float:
         """Side of the hand's square crop; a measure of its size that does not hang on the pose."""
         return square_from_pose(self.uv_px, mirror=False).size_px
@@ -72,6 +73,7 @@ class _Track:
     step_px: F32
     seen_seconds: float
     mirror: bool
+    n_missed: int = 0
 
 
 class HandFollower:
@@ -143,10 +145,11 @@ class HandFollower:
         squares = [square_from_pose(t.last.uv_px, mirror=t.mirror) for t in tracks]
         read = self._read(pyramid, squares, [t.last.birth for t in tracks])
         for i, track, sighting in zip(live, tracks, read, strict=True):
-            if sighting.presence < self._settings.min_presence:
+            if sighting.presence < self._settings.min_presence and track.n_missed == 0:
                 sighting = self._read_ahead(track, pyramid)
             if sighting.presence < self._settings.min_presence:
                 row.reasons[i] = LOW_PRESENCE
+                track.n_missed += 1
             else:
                 row.sightings[i] = sighting
         first, second = row.sightings
@@ -160,18 +163,15 @@ class HandFollower:
                 self._keep(i, kept, row.frame)
 
     def _read_ahead(self, track: _Track, pyramid: Pyramid) -> Sighting:
-        """Look again, also where the hand would be if it went on as it moved last.
+        """Look once more: a fast hand leaves its crop, so where it would be if it went on as it did.
 
-        A fast hand leaves the crop; and a blurred one may be read in one mirror and not the other.
+        One that hardly moved is read mirrored: a blurred hand may show in one mirror and not in
+        the other.
         """
+        is_fast = np.linalg.norm(track.step_px) > 0.1 * track.last.size_px
         ahead_px = track.last.uv_px + track.step_px
-        squares = [
-            square_from_pose(ahead_px, mirror=track.mirror),
-            square_from_pose(ahead_px, mirror=not track.mirror),
-            square_from_pose(track.last.uv_px, mirror=not track.mirror),
-        ]
-        read = self._read(pyramid, squares, [track.last.birth] * len(squares))
-        return max(read, key=lambda sighting: sighting.presence)
+        square = square_from_pose(ahead_px, mirror=track.mirror == is_fast)
+        return self._read(pyramid, [square], [track.last.birth])[0]
 
     def _keep(self, i: int, sighting: Sighting, frame: Frame) -> None:
         mirror = sighting.right_score < 0.5
@@ -203,8 +203,7 @@ class HandFollower:
             s is not None and s.presence < settings.doubtful_presence for s in row.sightings
         )
         n_missing = sum(s is None for s in row.sightings)
-        just_lost = n_missing > 0 and any(r in (LOW_PRESENCE, DUPLICATE) for r in row.reasons)
-        if just_lost:
+        if any(track is not None and track.n_missed == 1 for track in self._tracks):
             return True
         wait = settings.recheck_frames
         if n_missing == N_TRACKS:
@@ -217,10 +216,9 @@ class HandFollower:
         """Look for palms: in the whole frame and, in turn, in its tiles."""
         self._since_search = 0
         self._searches += 1
-        regions = [whole_frame(*pyramid.shape_px)]
-        zoomed = tiles(*pyramid.shape_px)
-        regions.append(zoomed[self._searches % len(zoomed)])
-        for palm in self._finder.find(pyramid, regions):
+        regions = [whole_frame(*pyramid.shape_px), *tiles(*pyramid.shape_px)]
+        region = regions[self._searches % len(regions)]
+        for palm in self._finder.find(pyramid, [region]):
             if not any(s is not None and _covers(s, palm) for s in row.sightings):
                 self._try_palm(row, pyramid, palm)
 
@@ -230,11 +228,11 @@ class HandFollower:
         sighting = self._read(pyramid, [palm.square], births)[0]
         if sighting.presence < self._settings.birth_presence:
             return
-        # A second look from the pose's own square, as the palm's is coarse; the better one counts.
-        square = square_from_pose(sighting.uv_px, mirror=sighting.right_score < 0.5)
-        closer = self._read(pyramid, [square], births)[0]
-        if closer.presence >= min(sighting.presence, 0.9):
-            sighting = closer
+        if sighting.presence < self._settings.doubtful_presence:
+            # A second look from the pose's own square, as the palm's is coarse.
+            square = square_from_pose(sighting.uv_px, mirror=sighting.right_score < 0.5)
+            closer = self._read(pyramid, [square], births)[0]
+            sighting = max(sighting, closer, key=lambda s: s.presence)
         others = [s for s in row.sightings if s is not None]
         if any(self._is_double(sighting, other) for other in others):
             return

@@ -168,7 +168,7 @@ def decode_palms(logits: Tensor, values: Tensor, *, min_score: float) -> list[Pa
 def _suppress(score: Tensor, values: Tensor, centres: Tensor, max_iou: float = 0.3) -> Palms:
     middle = values[:, :2] + centres
     box = torch.cat([middle - values[:, 2:4] / 2, middle + values[:, 2:4] / 2], dim=1)
-    keypoints = values[:, 4:].unflatten(1, (N_KEYPOINTS, 2)) + centres[:, None]
+    keypoints = values[:, 4:].reshape(-1, N_KEYPOINTS, 2) + centres[:, None]
     coords = torch.cat([box, keypoints.flatten(1)], dim=1)
     order = torch.argsort(score, descending=True)
     kept_score, kept = [], []
@@ -184,7 +184,7 @@ def _suppress(score: Tensor, values: Tensor, centres: Tensor, max_iou: float = 0
     if not kept:
         return Palms(torch.zeros(0), torch.zeros(0, 4), torch.zeros(0, N_KEYPOINTS, 2))
     merged = torch.stack(kept)
-    return Palms(torch.stack(kept_score), merged[:, :4], merged[:, 4:].unflatten(1, (-1, 2)))
+    return Palms(torch.stack(kept_score), merged[:, :4], merged[:, 4:].reshape(-1, N_KEYPOINTS, 2))
 
 
 def _iou(one: Tensor, many: Tensor) -> Tensor:

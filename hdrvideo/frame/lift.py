@@ -54,11 +54,11 @@ def lift_hands(uv_px: NDArray[Any], xyz_mm: NDArray[Any], camera: Camera) -> F64
     left[..., 0, 0] = left[..., 1, 1] = 1.0
     left[..., 2] = -rays
     right = rays * xyz[..., 2:] - xyz[..., :2]
-    left, right = left.reshape(n, 42, 3), right.reshape(n, 42, 1)
-    normal = left.transpose(0, 2, 1) @ left
+    system, wanted = left.reshape(n, 42, 3), right.reshape(n, 42, 1)
+    normal = system.transpose(0, 2, 1) @ system
     # A hand squeezed to a point has no size and so no depth: keep the system solvable.
     normal[:, 2, 2] += 1e-9
-    t_z = np.linalg.solve(normal, left.transpose(0, 2, 1) @ right)[:, 2, 0]
+    t_z = np.linalg.solve(normal, system.transpose(0, 2, 1) @ wanted)[:, 2, 0]
     nearest = NEAREST_MM - xyz[..., 2].min(axis=1)
     z_mm = xyz[..., 2] + np.maximum(t_z, nearest)[:, None]
     return camera.lift(uv_px, z_mm)

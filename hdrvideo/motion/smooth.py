@@ -9,6 +9,7 @@ smoother is the One-Euro filter (Casiez et al. 2012) with true time steps and sp
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,7 @@ def smooth_zero_phase(
         ``(T, D)`` smoothed values.
     """
     if sigma_seconds <= 0 or len(values) == 0:
-        return values.copy()
+        return np.array(values)
     is_there = runs >= 0
     clean = np.where(is_there[:, None], values, 0.0)
     t, d = clean.shape
@@ -98,7 +99,7 @@ def smooth_zero_phase(
         for power in range(3):
             targets[own, power] += (weight * tau**power)[:, None] * clean[other]
     smoothed = _fit_at_zero(moments, targets, is_there)
-    return np.where(is_there[:, None], smoothed, np.nan)
+    return np.asarray(np.where(is_there[:, None], smoothed, np.nan))
 
 
 def _fit_at_zero(moments: F64, targets: F64, is_there: Bool) -> F64:
@@ -149,12 +150,12 @@ class CausalSmoother:
         self._slope = self._slope + slope_share * ((values - self._last) / dt - self._slope)
         cut_off = self._still_hz + self._hz_per_speed * np.abs(self._slope) / size
         share = _low_pass_share(cut_off, dt)
-        self._last = self._last + share * (values - self._last)
+        self._last = np.asarray(self._last + share * (values - self._last), dtype=np.float64)
         self._seconds = seconds
         return self._last
 
 
-def _low_pass_share(cut_off_hz: F64 | float, dt: float) -> F64 | float:
+def _low_pass_share(cut_off_hz: Any, dt: float) -> Any:
     """Share of the new value in a first-order low pass."""
     rate = 2 * math.pi * cut_off_hz * dt
     return rate / (rate + 1)

@@ -1,0 +1,122 @@
+"""The arrows between modules (docs: stages never import one another) and the size budgets."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "hdrvideo"
+FILES = sorted(PACKAGE.rglob("*.py"))
+STAGES = ("clip", "crop", "frame", "motion", "output")
+GROUND = ("errors", "hand", "geometry", "datatypes", "track", "config")
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
+every_file = pytest.mark.parametrize(
+    "path", FILES, ids=[str(f.relative_to(PACKAGE)) for f in FILES]
+)
+
+
+def imports(path: Path) -> set[str]:
+    """List the full names of all modules that a file imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module or "")
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def ours(path: Path) -> set[str]:
+    """List the parts of hdrvideo (first level below it) that a file imports."""
+    names = [name.split(".") for name in imports(path)]
+    return {n[1] for n in names if n[0] == "hdrvideo" and len(n) > 1}
+
+
+def outside(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+def files_of(*stages: str) -> list[Path]:
+    found = [f for f in FILES if f.relative_to(PACKAGE).parts[0] in stages]
+    assert len(found) >= 3 * len(stages)
+    return found
+
+
+def test_the_files_are_found():
+    assert {PACKAGE / f"{name}.py" for name in GROUND} <= set(FILES)
+    assert "datatypes" in ours(PACKAGE / "frame" / "stage.py")
+    assert "av" in outside(PACKAGE / "clip" / "read.py")
+
+
+@every_file
+def test_imports_are_absolute(path):
+    assert not [name for name in imports(path) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_import_the_ground_and_themselves_only(stage):
+    for path in files_of(stage):
+        allowed = {stage, *GROUND}
+        # engine-free helpers and the version are no stage.
+        used = ours(path) & {*STAGES, "build", "pipeline", "jobs", "cli", "engine", "checkpoint"}
+        assert used <= allowed, f"{path} imports {sorted(used - allowed)}"
+
+
+@pytest.mark.parametrize("name", GROUND)
+def test_the_ground_imports_only_ground(name):
+    assert ours(PACKAGE / f"{name}.py") <= set(GROUND)
+    assert not outside(PACKAGE / f"{name}.py") & {"torch", "cv2", "av", "decord", "pyarrow"}
+
+
+def test_output_needs_no_torch():
+    for path in files_of("output"):
+        assert "torch" not in outside(path), path
+    code = (
+        "import hdrvideo.output.save, hdrvideo.output.formats, sys;"
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_frame_and_motion_run_where_no_video_library_is():
+    for path in files_of("frame", "motion"):
+        assert not outside(path) & {"av", "decord", "pyarrow"}, path
+
+
+@every_file
+def test_nobody_imports_the_command_line(path):
+    if path.name not in ("__main__.py", "cli.py"):
+        assert "cli" not in ours(path)
+
+
+@every_file
+def test_no_pickle_and_no_code_from_text(path):
+    assert not outside(path) & {"pickle", "torchvision", "timm", "mediapipe"}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec", "breakpoint"), node.lineno
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Count a function's lines without its docstring."""
+    assert function.end_lineno is not None
+    lines = function.end_lineno - function.lineno + 1
+    first = function.body[0]
+    if ast.get_docstring(function) is not None and first.end_lineno is not None:
+        lines -= first.end_lineno - first.lineno + 1
+    return lines
+
+
+@every_file
+def test_budgets(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert code_lines(node) <= MAX_FUNCTION_LINES, node.name

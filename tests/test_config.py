@@ -1,0 +1,189 @@
+"""Settings: what is unknown or out of range is refused by name; the rest comes back unchanged."""
+
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from hdrvideo.config import (
+    FindSettings,
+    FollowSettings,
+    MotionSettings,
+    Settings,
+    SideSettings,
+    load_settings,
+    settings_from,
+)
+from hdrvideo.errors import SettingsError
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+NUMBERS = [
+    (kind, field.name)
+    for kind in (FindSettings, FollowSettings, SideSettings, MotionSettings)
+    for field in dataclasses.fields(kind)
+    if field.type is not bool
+]
+
+
+def test_defaults_are_valid_and_nothing_named_means_defaults():
+    assert settings_from({}) == Settings()
+    assert settings_from({"motion": {}}) == Settings()
+
+
+def test_through_json_and_back():
+    settings = Settings(
+        find=FindSettings(min_score=0.3),
+        side=SideSettings(step_frames=7),
+        motion=MotionSettings(smooth_seconds=0, causal=True),
+        engine="torch",
+        mirror=True,
+        focal_px=777.5,
+    )
+    for one in (settings, Settings()):
+        assert settings_from(json.loads(json.dumps(one.to_json()))) == one
+
+
+def test_named_values_change_and_the_others_stay():
+    settings = settings_from({"follow": {"search_frames": 5}, "mirror": True})
+    assert settings.follow == FollowSettings(search_frames=5)
+    assert settings.find == FindSettings()
+    assert settings.mirror
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"smoth": 1}, "setting smoth is unknown; known here: engine, .*motion"),
+        ({"find": {"score": 1}}, "setting find.score is unknown; known here: min_score"),
+        ({"follow": {"x": 1}}, "setting follow.x is unknown; known here: backward_frames"),
+        ({"side": {"x": 1}}, "setting side.x is unknown; known here: apart_factor"),
+        ({"motion": {"window": 1}}, "setting motion.window is unknown; known here: bridge_s"),
+    ],
+)
+def test_unknown_keys_are_refused_by_name_at_each_level(values, text):
+    with pytest.raises(SettingsError, match=text):
+        settings_from(values)
+
+
+@pytest.mark.parametrize("wrong", [3, None, "fast", [1]])
+@pytest.mark.parametrize("name", ["find", "follow", "side", "motion"])
+def test_a_group_must_be_a_mapping(name, wrong):
+    text = re.escape(f"setting {name} is {wrong!r}, expected a mapping")
+    with pytest.raises(SettingsError, match=text):
+        settings_from({name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [-1e-3, 1e9, math.nan, math.inf, True, "1", None])
+@pytest.mark.parametrize(("kind", "name"), NUMBERS)
+def test_numbers_out_of_range_are_refused(kind, name, wrong):
+    text = rf"{kind.__name__}\.{name} is .*, expected a number from \S+ to \S+"
+    with pytest.raises(SettingsError, match=text):
+        kind(**{name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "low", "high"),
+    [
+        (FindSettings, "min_score", 0, 1),
+        (FollowSettings, "min_presence", 0, 1),
+        (FollowSettings, "search_frames", 1, 1000),
+        (FollowSettings, "backward_frames", 1, 120),
+        (FollowSettings, "hold_seconds", 0, 5),
+        (SideSettings, "min_track_frames", 1, 100),
+        (SideSettings, "delay_frames", 120, 100_000),
+        (SideSettings, "step_frames", 1, 10_000),
+        (MotionSettings, "smooth_seconds", 0, 1),
+        (MotionSettings, "bridge_seconds", 0, 2),
+        (MotionSettings, "own_frames", 1, 100_000),
+    ],
+)
+def test_ends_of_a_range_belong_to_it(kind, name, low, high):
+    for value in (low, high):
+        assert getattr(kind(**{name: value}), name) == value
+    for value in (low - 1, high + 1):
+        with pytest.raises(SettingsError, match=f"{name} is {value}, expected a number from"):
+            kind(**{name: value})
+
+
+@pytest.mark.parametrize(("kind", "name"), [n for n in NUMBERS if n[1].endswith("_frames")])
+def test_a_count_of_frames_is_a_whole_number(kind, name):
+    with pytest.raises(SettingsError, match=rf"{name} is 120\.5, expected"):
+        kind(**{name: 120.5})
+
+
+@pytest.mark.parametrize("name", ["mirror", "motion.causal"])
+def test_a_switch_is_true_or_false(name):
+    group, _, key = name.rpartition(".")
+    values = {group: {key: "no"}} if group else {key: "no"}
+    with pytest.raises(SettingsError, match=f"{key} is 'no', expected"):
+        settings_from(values)
+
+
+def test_backward_reach_stays_within_the_delay():
+    # Rows must not be given out sided while they can still be filled backwards.
+    assert FollowSettings(backward_frames=120).backward_frames <= SideSettings(
+        delay_frames=120
+    ).delay_frames
+
+
+def test_top_level_errors():
+    with pytest.raises(SettingsError, match=r"Settings\.shpe is 'mano', expected 'landmark'"):
+        Settings(shpe="mano")
+    with pytest.raises(SettingsError, match=r"Settings\.engine is 'onnx', expected 'auto', 'tor"):
+        Settings(engine="onnx")
+    with pytest.raises(SettingsError, match="focal_px and fov_deg are both given; give one of"):
+        Settings(focal_px=500, fov_deg=60)
+    for wrong in (0, -5, 2e6):
+        with pytest.raises(SettingsError, match=r"Settings\.focal_px is .*, expected a number"):
+            Settings(focal_px=wrong)
+    for wrong in (0.5, 171):
+        with pytest.raises(SettingsError, match=r"Settings\.fov_deg is .*, expected a number"):
+            Settings(fov_deg=wrong)
+    for wrong in (0, 1001):
+        with pytest.raises(SettingsError, match=r"Settings\.image_rate is .*, expected a number"):
+            Settings(image_rate=wrong)
+
+
+def test_yaml_file(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("motion:\n  smooth_seconds: 0.05\nmirror: true\n", encoding="utf-8")
+    assert load_settings(path) == Settings(
+        motion=MotionSettings(smooth_seconds=0.05), mirror=True
+    )
+    path.write_text("# nothing but a comment\n", encoding="utf-8")
+    assert load_settings(path) == Settings()
+
+
+def test_yaml_file_errors_are_one_line(tmp_path):
+    path = tmp_path / "settings.yaml"
+    with pytest.raises(SettingsError, match=r"settings\.yaml cannot be read: .*No such file"):
+        load_settings(path)
+    with pytest.raises(SettingsError, match="cannot be read: .*directory"):
+        load_settings(tmp_path)
+    for damaged in (b"motion: [1,\n", b"a: b: c\n", b"\xff\xfe\x00mirror", b"!!python/none x\n"):
+        path.write_bytes(damaged)
+        with pytest.raises(SettingsError, match=r"settings\.yaml cannot be read: ") as caught:
+            load_settings(path)
+        assert "\n" not in str(caught.value)
+    for other, kind in (("- 1\n", "list"), ("fast\n", "str"), ("3\n", "int")):
+        path.write_text(other, encoding="utf-8")
+        with pytest.raises(SettingsError, match=f"holds {kind}, expected a mapping"):
+            load_settings(path)
+    path.write_text("3: 4\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="setting 3 is unknown"):
+        load_settings(path)
+
+
+def test_keys_of_mixed_kinds_are_refused_by_name(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("3: 4\nsmoth: 1\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="setting .* is unknown"):
+        load_settings(path)
+
+
+def test_shipped_configs_load():
+    for path in sorted(CONFIGS.rglob("*.yaml")):
+        assert isinstance(load_settings(path), Settings), path
