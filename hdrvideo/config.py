@@ -108,13 +108,13 @@ class MotionSettings:
     """The temporal stage.
 
     Attributes:
-        smooth_seconds: Width (standard deviation) of the zero-phase smoother's window; 0 = off.
+        smooth_seconds: Width (standard deviation) of the smoother for a hand at rest; 0 = off.
         bridge_seconds: Gaps up to this long are filled between their ends; 0 = never.
         own_frames: Frames that a window gives out.
         causal: Smooth without looking ahead (and bridge nothing), for streams.
     """
 
-    smooth_seconds: float = 0.07
+    smooth_seconds: float = 0.09
     bridge_seconds: float = 0.25
     own_frames: int = 240
     causal: bool = False

@@ -79,7 +79,11 @@ def test_output_needs_no_torch():
         "assert 'torch' not in sys.modules, 'torch was imported'"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

@@ -76,7 +76,7 @@ def test_clip_info_errors():
     with pytest.raises(ShapeError, match="rotation is 45, expected 0, 90, 180 or 270 degrees"):
         replace(INFO, rotation_deg=45)
     for base in (Fraction(0), Fraction(-1, 30)):
-        with pytest.raises(ShapeError, match="time base is .*, expected a positive fraction"):
+        with pytest.raises(ShapeError, match=r"time base is .*, expected a positive fraction"):
             replace(INFO, time_base=base)
 
 

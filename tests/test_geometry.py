@@ -25,7 +25,10 @@ def squares(n: int = 30) -> list[CropSquare]:
     rng = np.random.default_rng(RNG)
     return [
         CropSquare(
-            *rng.uniform(-50, 700, 2), rng.uniform(5, 500), rng.uniform(-9, 9), bool(rng.integers(2))
+            *rng.uniform(-50, 700, 2),
+            rng.uniform(5, 500),
+            rng.uniform(-9, 9),
+            bool(rng.integers(2)),
         )
         for _ in range(n)
     ]
@@ -148,14 +151,14 @@ def test_ninety_degrees_is_half_the_width():
 
 def test_camera_errors():
     for wrong in (0, -1, math.nan, math.inf):
-        with pytest.raises(SettingsError, match="fx_px is .*, expected a positive number of pix"):
+        with pytest.raises(SettingsError, match=r"fx_px is .*, expected a positive number of pix"):
             Camera(wrong, 1, 0, 0, "given")
-        with pytest.raises(SettingsError, match="fy_px is .*, expected a positive number of pix"):
+        with pytest.raises(SettingsError, match=r"fy_px is .*, expected a positive number of pix"):
             Camera(1, wrong, 0, 0, "given")
-    with pytest.raises(SettingsError, match="camera source is 'guess', expected .*'assumed'"):
+    with pytest.raises(SettingsError, match=r"camera source is 'guess', expected .*'assumed'"):
         Camera(1, 1, 0, 0, "guess")
     for wrong in (0.5, 171, math.nan):
-        with pytest.raises(SettingsError, match="field of view is .* degrees, expected 1 to 170"):
+        with pytest.raises(SettingsError, match=r"field of view is .* degrees, expected 1 to 170"):
             Camera.from_fov(wrong, 640, 480, source="given")
     assert [Camera(1, 1, 0, 0, s).source for s in CAMERA_SOURCES] == list(CAMERA_SOURCES)
 

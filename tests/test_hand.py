@@ -41,7 +41,7 @@ def test_joint_list_is_wrist_then_five_fingers_from_base_to_tip():
 
 def test_every_bone_leads_from_the_wrist_along_one_finger():
     assert PARENTS[WRIST] == -1
-    assert BONES == tuple((PARENTS[j], j) for j in range(1, 21))
+    assert list(BONES) == [(PARENTS[j], j) for j in range(1, 21)]
     for parent, child in BONES:
         assert parent < child
         assert parent == WRIST or JOINTS[parent].split("_")[0] == JOINTS[child].split("_")[0]

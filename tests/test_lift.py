@@ -96,7 +96,9 @@ def test_a_batch_is_one_after_the_other_and_may_be_empty():
     uv = CAMERA.project(truth)
     batch = lift_hands(uv, hands(), CAMERA)
     for i in range(len(uv)):
-        np.testing.assert_allclose(lift_hands(uv[i : i + 1], hands()[i : i + 1], CAMERA)[0], batch[i])
+        np.testing.assert_allclose(
+            lift_hands(uv[i : i + 1], hands()[i : i + 1], CAMERA)[0], batch[i]
+        )
     empty = lift_hands(np.zeros((0, 21, 2)), np.zeros((0, 21, 3)), CAMERA)
     assert empty.shape == (0, 21, 3)
 

@@ -1,4 +1,4 @@
-"""The temporal stage: windows do not show, short gaps are bridged and marked, poses still project."""
+"""The temporal stage: windows do not show, short gaps are bridged and marked, poses project."""
 
 from fractions import Fraction
 
@@ -49,7 +49,7 @@ def run(track, ledger, settings, pushes=None) -> tuple[PoseTrack, FrameLedger]:
 def with_gaps(gaps, n: int = 60, fps: int = 30) -> PoseTrack:
     """Make a track whose hands are absent in ``(side, start, stop)``."""
     meta = make_meta(time_base=Fraction(1, fps))
-    return make_track(n, provenance={gap: ABSENT for gap in gaps}, meta=meta)
+    return make_track(n, provenance=dict.fromkeys(gaps, ABSENT), meta=meta)
 
 
 def random_track(seed: int, n: int, fps: int) -> PoseTrack:

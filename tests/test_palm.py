@@ -207,7 +207,7 @@ def test_one_palm_seen_in_two_regions_is_one():
 @pytest.mark.parametrize("angle", np.linspace(-3, 3, 7))
 def test_turning_a_hand_turns_its_square(angle):
     rng = np.random.default_rng(2)
-    hand = rng.uniform(-40, 40, (21, 2)) + [0, -60]
+    hand = rng.uniform([-40, -100], [40, -20], (21, 2))
     hand[0] = 0
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     plain = square_from_pose(hand.astype(np.float32), mirror=False)

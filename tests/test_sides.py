@@ -18,7 +18,7 @@ DEFAULT = SideSettings(delay_frames=120)
 
 def sighting(u: float, right_score: float, *, birth: int = 0, presence: float = 0.95) -> Sighting:
     return Sighting(
-        uv_px=(SHAPE + [u, 120]).astype(np.float32),
+        uv_px=(SHAPE + np.array([u, 120])).astype(np.float32),
         xyz_mm=np.zeros((21, 3), np.float32),
         confidence=np.full(21, presence, np.float32),
         presence=presence,
@@ -49,7 +49,7 @@ def crossing(n: int, swap: int, *, noise: float = 0.0, seed: int = 0) -> list[Tr
     rows = []
     for i in range(n):
         away = min(3.0 * abs(i - swap), 120.0)
-        scores = np.clip([0.9, 0.1] + rng.normal(0, noise, 2), 0.02, 0.98)
+        scores = np.clip(rng.normal([0.9, 0.1], noise), 0.02, 0.98)
         right, left = sighting(160 + away, scores[0]), sighting(160 - away - 4, scores[1])
         rows.append(row(i, right, left) if i < swap else row(i, left, right))
     return rows
@@ -127,16 +127,29 @@ def test_a_lone_hand_keeps_its_side_and_the_other_place_says_why_it_is_empty():
             assert one.reasons == (NOT_FOUND, POSED)
 
 
+@pytest.mark.parametrize("step", [10, 500])
 @pytest.mark.parametrize(("gap", "may_change"), [(3, False), (60, True)])
-def test_a_new_hand_after_a_long_time_may_be_either_side(gap, may_change):
+def test_a_new_hand_after_a_long_time_may_be_either_side(gap, may_change, step):
     # The left hand goes; after the gap a hand is born on its track that looks weakly right.
     rows = [row(n, sighting(160, 0.05)) for n in range(60)]
     rows += [row(n) for n in range(60, 60 + gap)]
     rows += [row(n, sighting(160, 0.7, birth=60 + gap)) for n in range(60 + gap, 90 + gap)]
-    sided = decide(rows)
+    rows += [row(n) for n in range(90 + gap, 300)]
+    sided = decide(rows, replace(DEFAULT, step_frames=step))
     assert all(one.hands[1] is not None for one in sided[:60])
     side = 0 if may_change else 1
-    assert all(one.hands[side] is not None for one in sided[60 + gap :])
+    assert all(one.hands[side] is not None for one in sided[60 + gap : 90 + gap])
+
+
+@pytest.mark.parametrize(("apart_px", "changes"), [(10, True), (120, False)])
+def test_tracks_can_swap_where_hands_meet_not_where_they_are_well_apart(apart_px, changes):
+    # For the last second both look like the other side.
+    rows = []
+    for n in range(200):
+        score = 0.9 if n < 170 else 0.1
+        rows.append(row(n, sighting(100, score), sighting(100 + apart_px, 1 - score)))
+    swapped = (1, 0) if changes else (0, 1)
+    assert tracks_of(rows, decide(rows)) == [(0, 1)] * 170 + [swapped] * 30
 
 
 @pytest.mark.parametrize("n_lost", [1, 2, 4])
@@ -192,13 +205,12 @@ def test_the_result_does_not_hang_on_the_step(seed):
     rows = []
     for n in range(600):
         away = min(3.0 * np.abs(n - swaps).min(), 120.0)
-        scores = np.clip([0.85, 0.15] + rng.normal(0, 0.2, 2), 0.02, 0.98)
+        scores = np.clip(rng.normal([0.85, 0.15], 0.2), 0.02, 0.98)
         hands = [sighting(160 + away, scores[0]), sighting(156 - away, scores[1])]
         hands = [h if rng.random() > 0.1 else None for h in hands]
         rows.append(row(n, *(hands if (swaps <= n).sum() % 2 == 0 else hands[::-1])))
     results = [
-        tracks_of(rows, decide(rows, replace(DEFAULT, step_frames=step)))
-        for step in (10, 60, 1000)
+        tracks_of(rows, decide(rows, replace(DEFAULT, step_frames=step))) for step in (10, 60, 1000)
     ]
     assert all(result == results[0] for result in results)
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -220,7 +221,7 @@ def test_counts_of_windows_are_the_counts_of_the_whole(seed):
     whole = LedgerCounts(420).add(ledger)
     cuts = [0, 1, 1, 90, 333, 400]
     parts = LedgerCounts(420)
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in pairwise(cuts):
         parts = parts.add(ledger.rows(start, stop))
         parts.check()
     assert parts == whole

@@ -163,7 +163,7 @@ class HandFollower:
                 self._keep(i, kept, row.frame)
 
     def _read_ahead(self, track: _Track, pyramid: Pyramid) -> Sighting:
-        """Look once more: a fast hand leaves its crop, so where it would be if it went on as it did.
+        """Look once more: where a fast hand would be if it went on, as it leaves its crop.
 
         One that hardly moved is read mirrored: a blurred hand may show in one mirror and not in
         the other.

@@ -3,7 +3,9 @@
 The zero-phase smoother is a local quadratic regression: for each frame a parabola is fitted to its
 neighbours, weighted by distance in *time* and by confidence, and read at the frame's own time
 (Savitzky and Golay 1964, carried over to uneven times; Cleveland 1979). It knows variable rates
-and gaps, does not lag, and keeps peaks better than an average of the same width. The causal
+and gaps, does not lag, and keeps peaks better than an average of the same width. Its window is wide
+for a hand at rest and narrow for a fast one, as jitter shows at rest and detail matters in motion;
+the One-Euro filter does the same causally, this does it on both sides. The causal
 smoother is the One-Euro filter (Casiez et al. 2012) with true time steps and speed in hand sizes.
 """
 
@@ -21,6 +23,9 @@ F64 = NDArray[np.float64]
 # The window's weights end at three standard deviations, or at this many frames.
 REACH_SIGMAS = 3.0
 REACH_FRAMES = 48
+# Speed is measured over so many frames on either side.
+SPEED_FRAMES = 2
+_HALF_SPEED = 2.0
 # Keeps the fit solvable with one or two neighbours; far below any real curvature.
 _RIDGE = 1e-6
 
@@ -63,7 +68,7 @@ def label_runs(is_there: Bool) -> NDArray[np.int64]:
 
 
 def smooth_zero_phase(
-    seconds: F64, values: F64, weights: F64, runs: NDArray[np.int64], *, sigma_seconds: float
+    seconds: F64, values: F64, weights: F64, runs: NDArray[np.int64], *, sigma_seconds: F64
 ) -> F64:
     """Smooth without lag; nothing is mixed across a break of the run.
 
@@ -72,13 +77,12 @@ def smooth_zero_phase(
         values: ``(T, D)``; rows outside runs may be NaN and stay NaN.
         weights: ``(T,)`` trust in each row, above 0 inside runs.
         runs: ``(T,)`` from :func:`label_runs`.
-        sigma_seconds: Standard deviation of the window; 0 gives the values back.
+        sigma_seconds: ``(T,)`` standard deviation of each row's window, above 0; see
+            :func:`window_widths`.
 
     Returns:
         ``(T, D)`` smoothed values.
     """
-    if sigma_seconds <= 0 or len(values) == 0:
-        return np.array(values)
     is_there = runs >= 0
     clean = np.where(is_there[:, None], values, 0.0)
     t, d = clean.shape
@@ -88,7 +92,7 @@ def smooth_zero_phase(
         other = slice(max(offset, 0), min(t + offset, t))
         if own.start >= own.stop:
             continue
-        tau = (seconds[other] - seconds[own]) / sigma_seconds
+        tau = (seconds[other] - seconds[own]) / sigma_seconds[own]
         in_reach = (np.abs(tau) <= REACH_SIGMAS) & (runs[own] == runs[other]) & is_there[own]
         if not in_reach.any():
             continue
@@ -100,6 +104,38 @@ def smooth_zero_phase(
             targets[own, power] += (weight * tau**power)[:, None] * clean[other]
     smoothed = _fit_at_zero(moments, targets, is_there)
     return np.asarray(np.where(is_there[:, None], smoothed, np.nan))
+
+
+def window_widths(
+    seconds: F64, uv_px: F64, runs: NDArray[np.int64], *, still_seconds: float
+) -> F64:
+    """Give each row's window width: ``still_seconds`` at rest, narrower the faster the hand.
+
+    Args:
+        seconds: ``(T,)`` times, increasing.
+        uv_px: ``(T, 21, 2)`` joints of one hand; rows outside runs may be NaN.
+        runs: ``(T,)`` from :func:`label_runs`.
+        still_seconds: Width for a hand at rest, above 0.
+
+    Returns:
+        ``(T,)`` seconds. Speed is the joints' mean over two frames on either side, in hand sizes a
+        second; at ``_HALF_SPEED`` the window is half as wide.
+    """
+    t = len(seconds)
+    rows = np.arange(t)
+    ends = []
+    for step in (-1, 1):
+        end = rows
+        for reach in range(1, SPEED_FRAMES + 1):
+            there = np.clip(rows + step * reach, 0, max(t - 1, 0))
+            end = np.where(runs[there] == runs, there, end)
+        ends.append(end)
+    first, last = ends
+    moved_px = np.linalg.norm(uv_px[last] - uv_px[first], axis=-1).mean(axis=-1)
+    size_px = np.maximum(np.ptp(uv_px, axis=1).max(axis=-1), 1.0)
+    passed = np.maximum(seconds[last] - seconds[first], 1e-9)
+    speed = np.nan_to_num(moved_px / size_px / passed)
+    return np.asarray(still_seconds / (1 + speed / _HALF_SPEED))
 
 
 def _fit_at_zero(moments: F64, targets: F64, is_there: Bool) -> F64:
@@ -124,11 +160,13 @@ class CausalSmoother:
         """
         self._still_hz = still_hz
         self._hz_per_speed = hz_per_speed
-        self._last: F64 | None = None
-        self._slope: F64 | None = None
+        self._last: NDArray[Any] | None = None
+        self._slope: NDArray[Any] | None = None
         self._seconds = 0.0
 
-    def step(self, seconds: float, values: F64 | None, *, size: float) -> F64 | None:
+    def step(
+        self, seconds: float, values: NDArray[Any] | None, *, size: float
+    ) -> NDArray[Any] | None:
         """Smooth the next frame.
 
         Args:
@@ -150,7 +188,7 @@ class CausalSmoother:
         self._slope = self._slope + slope_share * ((values - self._last) / dt - self._slope)
         cut_off = self._still_hz + self._hz_per_speed * np.abs(self._slope) / size
         share = _low_pass_share(cut_off, dt)
-        self._last = np.asarray(self._last + share * (values - self._last), dtype=np.float64)
+        self._last = self._last + share * (values - self._last)
         self._seconds = seconds
         return self._last
 

@@ -7,24 +7,36 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hdrvideo.config import MotionSettings
-from hdrvideo.datatypes import N_SIDES
+from hdrvideo.datatypes import N_SIDES, Bool
 from hdrvideo.motion.chunks import next_window
 from hdrvideo.motion.smooth import (
+    F64,
     REACH_FRAMES,
+    SPEED_FRAMES,
     CausalSmoother,
     fill_gap,
     find_gaps,
     label_runs,
     smooth_zero_phase,
+    window_widths,
 )
-from hdrvideo.track import BRIDGED, IS_BRIDGED, OBSERVED, FrameLedger, PoseTrack, concatenate
+from hdrvideo.track import (
+    ABSENT,
+    BRIDGED,
+    IS_BRIDGED,
+    OBSERVED,
+    FrameLedger,
+    PoseTrack,
+    concatenate,
+)
 
 BRIDGE_FRAMES = 64
-# A frame hangs on neighbours within the smoother's reach; a bridged one of those hangs on the two
-# ends of its gap.
-CONTEXT_FRAMES = REACH_FRAMES + BRIDGE_FRAMES + 1
+# A frame hangs on neighbours within the smoother's reach and on those that tell its speed; a
+# bridged one of those hangs on the two ends of its gap.
+CONTEXT_FRAMES = REACH_FRAMES + SPEED_FRAMES + BRIDGE_FRAMES + 1
 # Trust in a bridged frame beside a seen one.
 _BRIDGED_WEIGHT = 0.1
 
@@ -128,31 +140,20 @@ def refine_window(
     seconds = track.pts_seconds
     uv = track.raw_uv_px.astype(np.float64)
     log_z = np.log(track.raw_xyz_cam_mm[..., 2].astype(np.float64))
-    confidence, provenance = track.confidence.copy(), track.provenance.copy()
-    side_score, reason = track.side_score.copy(), ledger.reason.copy()
+    confidence, side_score = track.confidence.copy(), track.side_score.copy()
+    provenance, reason = track.provenance.copy(), ledger.reason.copy()
     for s in range(N_SIDES):
-        seen = track.present[:, s]
-        gaps = find_gaps(
-            seconds, seen, max_seconds=settings.bridge_seconds, max_frames=BRIDGE_FRAMES
-        )
-        weight = np.where(seen, np.nan_to_num(confidence[:, s].mean(axis=1)), 0.0)
-        weight = np.maximum(weight, 1e-3)
-        for start, stop in gaps:
-            if not _is_one_hand(uv[start - 1, s], uv[stop, s]):
-                continue
+        weight = np.maximum(np.nan_to_num(confidence[:, s].mean(axis=1)), 1e-3)
+        for start, stop in _bridges(seconds, uv[:, s], track.present[:, s], settings):
             for values in (uv, log_z, confidence, side_score):
                 fill_gap(seconds, values[:, s], start, stop)
             confidence[start:stop, s] *= 0.5
+            weight[start:stop] = _BRIDGED_WEIGHT
             provenance[start:stop, s] = BRIDGED
             reason[start:stop, s] = IS_BRIDGED
-            weight[start:stop] = _BRIDGED_WEIGHT
-        runs = label_runs(provenance[:, s] != 0)
-        stacked = np.concatenate([uv[:, s].reshape(len(uv), 42), log_z[:, s]], axis=1)
-        stacked = smooth_zero_phase(
-            seconds, stacked, weight, runs, sigma_seconds=settings.smooth_seconds
-        )
-        uv[:, s] = stacked[:, :42].reshape(-1, 21, 2)
-        log_z[:, s] = stacked[:, 42:]
+        if settings.smooth_seconds > 0:
+            runs = label_runs(provenance[:, s] != ABSENT)
+            _smooth_hand(seconds, uv[:, s], log_z[:, s], weight, runs, settings.smooth_seconds)
     refined = replace(
         track,
         uv_px=uv.astype(np.float32),
@@ -163,6 +164,30 @@ def refine_window(
         side_score=side_score,
     )
     return refined, replace(ledger, reason=reason)
+
+
+def _bridges(
+    seconds: F64, uv_px: F64, seen: Bool, settings: MotionSettings
+) -> list[tuple[int, int]]:
+    """List the gaps of one hand to fill: short, and with one and the same hand at both ends."""
+    gaps = find_gaps(seconds, seen, max_seconds=settings.bridge_seconds, max_frames=BRIDGE_FRAMES)
+    return [(start, stop) for start, stop in gaps if _is_one_hand(uv_px[start - 1], uv_px[stop])]
+
+
+def _smooth_hand(
+    seconds: F64, uv_px: F64, log_z: F64, weight: F64, runs: NDArray[np.int64], still_seconds: float
+) -> None:
+    """Smooth one hand in place.
+
+    Pixels follow a fast hand closely. Depth is read off the hand's size in one frame, is noisy for
+    it and changes slowly: its window stays wide.
+    """
+    t = len(seconds)
+    width = window_widths(seconds, uv_px, runs, still_seconds=still_seconds)
+    flat = smooth_zero_phase(seconds, uv_px.reshape(t, -1), weight, runs, sigma_seconds=width)
+    uv_px[:] = flat.reshape(uv_px.shape)
+    wide = np.full(t, still_seconds)
+    log_z[:] = smooth_zero_phase(seconds, log_z, weight, runs, sigma_seconds=wide)
 
 
 def _is_one_hand(before_px: np.ndarray, after_px: np.ndarray) -> bool:
