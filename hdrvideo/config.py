@@ -12,10 +12,22 @@ from hdrvideo.errors import SettingsError
 
 def _check_range(owner: Any, name: str, low: float, high: float) -> None:
     value = getattr(owner, name)
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+    is_count = name.endswith("_frames")
+    kind = "a whole number" if is_count else "a number"
+    if not isinstance(value, int if is_count else (int, float)) or isinstance(value, bool):
+        fits = False
+    else:
+        fits = low <= value <= high
+    if not fits:
         raise SettingsError(
-            f"{type(owner).__name__}.{name} is {value!r}, expected a number from {low} to {high}"
+            f"{type(owner).__name__}.{name} is {value!r}, expected {kind} from {low} to {high}"
         )
+
+
+def _check_switch(owner: Any, name: str) -> None:
+    value = getattr(owner, name)
+    if not isinstance(value, bool):
+        raise SettingsError(f"{type(owner).__name__}.{name} is {value!r}, expected true or false")
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class FollowSettings:
     birth_presence: float = 0.5
     backward_presence: float = 0.5
     doubtful_presence: float = 0.8
-    double_distance: float = 0.25
+    double_distance: float = 0.15
     replace_margin: float = 0.2
     search_frames: int = 2
     recheck_frames: int = 15
@@ -123,6 +135,7 @@ class MotionSettings:
         _check_range(self, "smooth_seconds", 0, 1)
         _check_range(self, "bridge_seconds", 0, 2)
         _check_range(self, "own_frames", 1, 100_000)
+        _check_switch(self, "causal")
 
 
 @dataclass(frozen=True)
@@ -170,6 +183,7 @@ class Settings:
         if self.fov_deg is not None:
             _check_range(self, "fov_deg", 1, 170)
         _check_range(self, "image_rate", 0.01, 1000)
+        _check_switch(self, "mirror")
 
     def to_json(self) -> dict[str, Any]:
         """Give all settings as plain JSON values."""
@@ -208,7 +222,7 @@ def load_settings(path: Path) -> Settings:
 
 def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
     known = {f.name: f for f in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - set(known))
+    unknown = sorted(map(str, set(values) - set(known)))
     if unknown:
         raise SettingsError(
             f"setting {where}{unknown[0]} is unknown; known here: {', '.join(sorted(known))}"

@@ -4,8 +4,9 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from hdrvideo.output.save import (
     save_summary,
 )
 from hdrvideo.pipeline import pose_windows, track_meta
-from hdrvideo.track import REASONS, LedgerCounts
+from hdrvideo.track import LedgerCounts
 
 # Called after every frame or window with the frames done so far.
 Progress = Callable[[int], None]
@@ -151,13 +152,9 @@ def _summary(
     parts: Parts,
     seconds: dict[str, float],
 ) -> dict[str, Any]:
-    import av
-    import torch
-
-    reasons = {
-        side: {r: n for r, n in zip(REASONS, counts.reasons[s], strict=True) if n}
-        for s, side in enumerate(("right", "left"))
-    }
+    depth = "from the size of an adult hand"
+    if camera.source == "assumed":
+        depth += "; the camera is assumed, so depth is not metric"
     return {
         "clip": {
             "path": info.path,
@@ -170,41 +167,17 @@ def _summary(
             "pixel_format": info.pixel_format,
             "has_audio": info.has_audio,
         },
-        "frames": {
-            "container_says": counts.container_says,
-            "rows": counts.rows,
-            "decoded": counts.decoded,
-            "damaged": counts.damaged,
-            "failed": counts.failed,
-            "failed_frames": list(counts.failed_frames),
-        },
-        "hands": {
-            side: {
-                "observed": counts.observed[s],
-                "bridged": counts.bridged[s],
-                "absent": counts.absent[s],
-                "reasons": reasons[side],
-            }
-            for s, side in enumerate(("right", "left"))
-        },
-        "camera": {
-            "fx_px": camera.fx_px,
-            "fy_px": camera.fy_px,
-            "cx_px": camera.cx_px,
-            "cy_px": camera.cy_px,
-            "source": camera.source,
-            "depth": "from an adult hand's size"
-            + ("; camera assumed, so depth is not metric" if camera.source == "assumed" else ""),
-        },
+        **counts.to_json(),
+        "camera": {**asdict(camera), "depth": depth},
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "device": str(parts.device),
         "engine": parts.engine,
         "settings": settings.to_json(),
         "versions": {
             "hdrvideo": __version__,
-            "torch": torch.__version__,
-            "av": av.__version__,
             "python": platform.python_version(),
+            "torch": metadata.version("torch"),
+            "av": metadata.version("av"),
         },
     }
 

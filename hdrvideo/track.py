@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hdrvideo.datatypes import F32, N_JOINTS, N_SIDES, Bool, check_array
 from hdrvideo.errors import ShapeError, TrackError
 from hdrvideo.geometry import Camera
+from hdrvideo.hand import SIDES
 
 SCHEMA_VERSION: Final = 1
 
@@ -100,7 +101,7 @@ class TrackMeta:
             )
         except KeyError as missing:
             raise TrackError(f"track has no {missing} in its meta data; is it ours?") from missing
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ZeroDivisionError) as error:
             raise TrackError(f"track's meta data cannot be read ({error}); is it ours?") from error
 
 
@@ -155,9 +156,9 @@ class PoseTrack:
             raise ShapeError(f"provenance has code {self.provenance.max()}, known are 0 to 4")
         present = self.present
         for name in ("uv_px", "xyz_cam_mm", "confidence"):
-            values = getattr(self, name).reshape(t, N_SIDES, -1)
-            is_whole = np.isfinite(values).all(axis=2)
-            if (is_whole != present).any() or (np.isfinite(values).any(axis=2) != present).any():
+            finite = np.isfinite(getattr(self, name))
+            inner = tuple(range(2, finite.ndim))
+            if (finite.all(inner) != present).any() or (finite.any(inner) != present).any():
                 raise ShapeError(f"{name} must be finite where a hand is present, NaN elsewhere")
         if not (np.nan_to_num(self.confidence) <= 1).all() or (self.confidence < 0).any():
             raise ShapeError("confidence must lie in 0..1")
@@ -300,6 +301,27 @@ class LedgerCounts:
             reasons=(reasons[0], reasons[1]),
             failed_frames=(*self.failed_frames, *(int(i) for i in lost))[:100],
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the counts as plain JSON values, by frames and by hands."""
+        hands = {
+            side: {
+                "observed": self.observed[s],
+                "bridged": self.bridged[s],
+                "absent": self.absent[s],
+                "reasons": {r: n for r, n in zip(REASONS, self.reasons[s], strict=True) if n},
+            }
+            for s, side in enumerate(SIDES)
+        }
+        frames = {
+            "container_says": self.container_says,
+            "rows": self.rows,
+            "decoded": self.decoded,
+            "damaged": self.damaged,
+            "failed": self.failed,
+            "failed_frames": list(self.failed_frames),
+        }
+        return {"frames": frames, "hands": hands}
 
     def check(self) -> None:
         """Raise unless every row is accounted for.

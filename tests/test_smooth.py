@@ -11,6 +11,7 @@ from hdrvideo.motion.smooth import (
     find_gaps,
     label_runs,
     smooth_zero_phase,
+    window_widths,
 )
 
 SIGMA = 0.07
@@ -28,14 +29,15 @@ def times(kind: str, n: int = 120) -> np.ndarray:
 def smooth(seconds, values, *, there=None, weights=None, sigma=SIGMA):
     there = np.ones(len(seconds), bool) if there is None else there
     weights = np.ones(len(seconds)) if weights is None else weights
-    return smooth_zero_phase(seconds, values, weights, label_runs(there), sigma_seconds=sigma)
+    widths = np.broadcast_to(np.asarray(sigma, float), len(seconds))
+    return smooth_zero_phase(seconds, values, weights, label_runs(there), sigma_seconds=widths)
 
 
-def slow_smooth(seconds, values, weights, runs, sigma):
+def slow_smooth(seconds, values, weights, runs, widths):
     """Fit each frame's parabola by itself, by weighted least squares, and read it at the frame."""
     out = np.full(values.shape, np.nan)
     for n in np.flatnonzero(runs >= 0):
-        tau = (seconds - seconds[n]) / sigma
+        tau = (seconds - seconds[n]) / widths[n]
         near = np.abs(np.arange(len(seconds)) - n) <= REACH_FRAMES
         near &= (np.abs(tau) <= REACH_SIGMAS) & (runs == runs[n])
         weight = weights[near] * np.exp(-0.5 * tau[near] ** 2)
@@ -62,8 +64,9 @@ def random_case(seed: int, kind: str):
 def test_the_fast_smoother_is_the_slow_one(seed, kind):
     seconds, values, weights, there = random_case(seed, kind)
     runs = label_runs(there)
-    fast = smooth_zero_phase(seconds, values, weights, runs, sigma_seconds=SIGMA)
-    np.testing.assert_allclose(fast, slow_smooth(seconds, values, weights, runs, SIGMA), atol=1e-6)
+    widths = np.random.default_rng(seed + 9).uniform(0.02, 0.2, len(seconds))
+    fast = smooth_zero_phase(seconds, values, weights, runs, sigma_seconds=widths)
+    np.testing.assert_allclose(fast, slow_smooth(seconds, values, weights, runs, widths), atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["uniform", "uneven"])
@@ -135,16 +138,61 @@ def test_runs_of_one_to_three_frames_keep_their_values(n):
     np.testing.assert_allclose(single, values[:1], rtol=1e-9)
 
 
-def test_no_width_is_the_identity_and_a_copy():
+def test_what_comes_in_is_left_alone_and_may_be_empty():
     seconds, values, _, there = random_case(7, "uniform")
     before = values.copy()
-    out = smooth(seconds, values, there=there, sigma=0)
-    np.testing.assert_array_equal(out, before)
-    out[:] = 0
-    np.testing.assert_array_equal(values, before)
     smooth(seconds, values, there=there)
     np.testing.assert_array_equal(values, before)
     assert smooth(seconds[:0], values[:0]).shape == (0, 4)
+
+
+def test_a_window_narrower_than_a_frame_gives_the_values_back():
+    seconds, values, _, there = random_case(7, "uniform")
+    np.testing.assert_allclose(smooth(seconds, values, there=there, sigma=1e-3), values, rtol=1e-9)
+
+
+def moving(seconds, speed_sizes: float) -> np.ndarray:
+    """Give a hand 50 px wide that moves so many sizes a second."""
+    hand = np.random.default_rng(0).uniform(0, 50, (21, 2))
+    hand[:2] = [[0, 25], [50, 25]]
+    return hand + 50 * speed_sizes * seconds[:, None, None] * [1.0, 0.0]
+
+
+@pytest.mark.parametrize("kind", ["uniform", "uneven"])
+def test_a_faster_hand_has_a_narrower_window(kind):
+    seconds = times(kind, 40)
+    runs = np.zeros(40, np.int64)
+    widths = [
+        window_widths(seconds, moving(seconds, v), runs, still_seconds=0.09) for v in (0, 2, 4, 100)
+    ]
+    for width, expected in zip(widths, (0.09, 0.045, 0.03, 0.09 / 51), strict=True):
+        np.testing.assert_allclose(width, expected, rtol=1e-6)
+    # Larger in the picture or shown from the other side it is the same hand.
+    other = window_widths(seconds, 7 - 3 * moving(seconds, 4), runs, still_seconds=0.09)
+    np.testing.assert_allclose(other, widths[2])
+    back = window_widths(-seconds[::-1], moving(seconds, 4)[::-1], runs, still_seconds=0.09)
+    np.testing.assert_allclose(back[::-1], widths[2])
+
+
+def test_speed_is_not_measured_across_a_break():
+    seconds = times("uniform", 30)
+    uv = moving(seconds, 0)
+    uv[15:] += 500
+    there = np.ones(30, bool)
+    there[14] = False
+    uv[14] = np.nan
+    widths = window_widths(seconds, uv, label_runs(there), still_seconds=0.09)
+    np.testing.assert_allclose(widths[there], 0.09)
+    joined = window_widths(seconds, uv, np.zeros(30, np.int64), still_seconds=0.09)
+    assert joined[15] < 0.03
+
+
+def test_widths_are_positive_also_for_a_point_a_single_frame_and_none():
+    for t in (0, 1, 2):
+        for uv in (np.zeros((t, 21, 2)), np.full((t, 21, 2), np.nan)):
+            runs = np.zeros(t, np.int64)
+            widths = window_widths(np.arange(t) / 30, uv, runs, still_seconds=0.09)
+            np.testing.assert_allclose(widths, np.full(t, 0.09))
 
 
 def test_a_trusted_frame_weighs_more():

@@ -56,7 +56,7 @@ class PalmFinder:
         found = []
         palms_of = decode_palms(logits, values, min_score=self._min_score)
         for region, palms in zip(regions, palms_of, strict=True):
-            corner = np.array([region.u_px, region.v_px]) - region.size_px / 2 - 0.5
+            corner = np.array([region.u_px, region.v_px]) - region.size_px / 2
             boxes = palms.box.numpy() * region.size_px + np.tile(corner, 2)
             keypoints = palms.keypoints.numpy() * region.size_px + corner
             for score, box, points in zip(palms.score.numpy(), boxes, keypoints, strict=True):

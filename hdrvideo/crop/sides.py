@@ -113,6 +113,8 @@ class SideDecider:
                 self._seen_at[i], self._births[i] = now, sighting.birth
             if _are_apart(row):
                 price *= self._settings.apart_factor
+            if row.sightings == [None] * N_TRACKS:
+                price = math.inf
             prices.append(price)
             if n == n_out - 1:
                 resume = (list(self._seen_at), list(self._births))

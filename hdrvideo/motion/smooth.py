@@ -141,7 +141,7 @@ def window_widths(
 def _fit_at_zero(moments: F64, targets: F64, is_there: Bool) -> F64:
     """Solve each row's weighted parabola and give its value at the row's own time."""
     powers = np.add.outer(np.arange(3), np.arange(3))
-    normal = moments[:, powers]
+    normal: NDArray[Any] = moments[:, powers]
     normal = normal + _RIDGE * moments[:, :1, None] * np.diag([0.0, 1.0, 1.0])
     normal[~is_there] = np.eye(3)
     fit: F64 = np.linalg.solve(normal, targets)[:, 0]
@@ -165,14 +165,14 @@ class CausalSmoother:
         self._seconds = 0.0
 
     def step(
-        self, seconds: float, values: NDArray[Any] | None, *, size: float
+        self, seconds: float, values: NDArray[Any] | None, *, size: NDArray[Any] | float
     ) -> NDArray[Any] | None:
         """Smooth the next frame.
 
         Args:
             seconds: Its time, later than the last one's.
             values: ``(D,)``, or None where the hand is missing.
-            size: The unit in which speed is measured, in the values' own unit.
+            size: The unit in which speed is measured, in the values' own unit; one or ``(D,)``.
 
         Returns:
             The smoothed values, or None.

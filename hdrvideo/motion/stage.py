@@ -107,11 +107,12 @@ class MotionStage:
             for s in range(N_SIDES):
                 there = bool(track.present[t, s])
                 size = float(np.ptp(uv[t, s], axis=0).max()) if there else 1.0
-                # Depth enters as log, scaled to pixels, so that one speed fits both.
-                values = np.concatenate([uv[t, s].ravel(), np.log(z[t, s]) * size])
-                out = self._causal[s].step(float(seconds), values if there else None, size=size)
+                # Depth enters as log; a hand size is its share of the depth in it.
+                values = np.concatenate([uv[t, s].ravel(), np.log(z[t, s])])
+                sizes = np.repeat([size, size / track.meta.camera.fx_px], [42, 21])
+                out = self._causal[s].step(float(seconds), values if there else None, size=sizes)
                 if out is not None:
-                    uv[t, s], z[t, s] = out[:42].reshape(21, 2), np.exp(out[42:] / size)
+                    uv[t, s], z[t, s] = out[:42].reshape(21, 2), np.exp(out[42:])
         xyz = _lift(track, uv, z)
         return replace(track, uv_px=uv.astype(np.float32), xyz_cam_mm=xyz)
 
@@ -142,9 +143,10 @@ def refine_window(
     log_z = np.log(track.raw_xyz_cam_mm[..., 2].astype(np.float64))
     confidence, side_score = track.confidence.copy(), track.side_score.copy()
     provenance, reason = track.provenance.copy(), ledger.reason.copy()
+    seen = np.isfinite(uv).all(axis=(2, 3))
     for s in range(N_SIDES):
         weight = np.maximum(np.nan_to_num(confidence[:, s].mean(axis=1)), 1e-3)
-        for start, stop in _bridges(seconds, uv[:, s], track.present[:, s], settings):
+        for start, stop in _bridges(seconds, uv[:, s], seen[:, s], settings):
             for values in (uv, log_z, confidence, side_score):
                 fill_gap(seconds, values[:, s], start, stop)
             confidence[start:stop, s] *= 0.5
