@@ -39,7 +39,9 @@ def time_stages(clip: str, settings: Settings, parts: Parts, repeats: int) -> It
 
     def pose() -> int:
         with open_clip(clip, image_rate=Fraction(settings.image_rate)) as reader:
-            tracks[:] = [concatenate([t for t, _ in pose_windows(reader, settings, parts)])]
+            tracks[:] = [
+                concatenate([t for t, _ in pose_windows(reader, reader.info, settings, parts)])
+            ]
         return len(tracks[0])
 
     with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 failed (also when one clip of many failed), 2 wrong use.
 """
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -146,7 +147,7 @@ def render(
     from hdrvideo.output.overlay import OverlayStyle
 
     target = out or track.parent / "overlay.mp4"
-    with _progress(f"render {clip}", None) as on_progress:
+    with _progress(clip, jobs.claimed_frames(clip, Settings())) as on_progress:
         jobs.render(
             clip,
             track,
@@ -196,20 +197,36 @@ def bench(
 
 
 @contextmanager
-def _progress(name: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal; elsewhere nothing, as the closing lines say it all."""
-    bar = Progress(
+def _progress(name: str, total: int | None) -> Iterator[Callable[[str, int], None]]:
+    """Show a bar on a terminal; elsewhere a plain line now and then."""
+    if not err_console.is_terminal:
+        yield _PlainProgress(name, total)
+        return
+    columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=err_console,
-        transient=True,
-        disable=not err_console.is_terminal,
     )
-    with bar:
+    with Progress(*columns, console=err_console, transient=True) as bar:
         task = bar.add_task(name, total=total)
-        yield lambda n: bar.update(task, completed=n)
+        yield lambda stage, n: bar.update(task, completed=n, description=f"{name}: {stage}")
+
+
+class _PlainProgress:
+    """Writes a line to standard error every ten seconds."""
+
+    EVERY_SECONDS = 10.0
+
+    def __init__(self, name: str, total: int | None) -> None:
+        self._name = name
+        self._of = "" if total is None else f" of {total}"
+        self._next = time.monotonic() + self.EVERY_SECONDS
+
+    def __call__(self, stage: str, n: int) -> None:
+        if time.monotonic() >= self._next:
+            err_console.print(f"{self._name}: {stage} {n}{self._of} frames", markup=False)
+            self._next = time.monotonic() + self.EVERY_SECONDS
 
 
 def _say(line: str) -> None:

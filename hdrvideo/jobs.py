@@ -2,10 +2,11 @@
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hdrvideo import __version__
 from hdrvideo.build import Parts, build_parts, pick_device
 from hdrvideo.clip import ClipSeeker, ClipWriter, open_clip, probe
 from hdrvideo.config import Settings
-from hdrvideo.datatypes import U8, ClipInfo
+from hdrvideo.datatypes import ClipInfo, Frame
 from hdrvideo.errors import SettingsError, TrackError, WriteError
 from hdrvideo.geometry import Camera
 from hdrvideo.output.overlay import OverlayStyle, draw_overlay, render_overlay
@@ -31,8 +32,8 @@ from hdrvideo.output.save import (
 from hdrvideo.pipeline import pose_windows, track_meta
 from hdrvideo.track import LedgerCounts
 
-# Called after every frame or window with the frames done so far.
-Progress = Callable[[int], None]
+# Called after every frame with the name of the stage and the frames done so far.
+Progress = Callable[[str, int], None]
 FILES = ("track.parquet", "frames.parquet", "overlay.mp4", "summary.json")
 
 
@@ -90,7 +91,7 @@ def annotate_to(
     settings: Settings,
     parts: Parts,
     overwrite: bool = False,
-    on_progress: Progress = lambda n: None,
+    on_progress: Progress = lambda stage, n: None,
 ) -> Annotated:
     """Annotate a clip and leave track, ledger, overlay and summary in a folder.
 
@@ -100,7 +101,7 @@ def annotate_to(
         settings: What may be changed.
         parts: The nets.
         overwrite: Replace files of an earlier run.
-        on_progress: Called with the number of frames posed so far.
+        on_progress: Called with ``pose`` or ``overlay`` and the frames done so far.
 
     Raises:
         HdrVideoError: The clip cannot be used or a file exists; see ``errors.py``.
@@ -118,18 +119,30 @@ def annotate_to(
             ledgers = stack.enter_context(
                 LedgerWriter(folder / "frames.parquet", meta, overwrite=overwrite)
             )
-            for track, ledger in pose_windows(reader, settings, parts):
+            frames = _counted(reader, partial(on_progress, "pose"))
+            for track, ledger in pose_windows(frames, info, settings, parts):
                 tracks.append(track)
                 ledgers.append(ledger)
                 counts = counts.add(ledger)
-                on_progress(counts.rows)
             counts.check()
     posed = time.perf_counter()
-    render(clip, folder / "track.parquet", folder / "overlay.mp4", overwrite=overwrite)
+    render(
+        clip,
+        folder / "track.parquet",
+        folder / "overlay.mp4",
+        overwrite=overwrite,
+        on_progress=on_progress,
+    )
     seconds = {"pose": posed - started, "overlay": time.perf_counter() - posed}
     summary = _summary(info, meta.camera, settings, counts, parts, seconds)
     save_summary(folder / "summary.json", summary, overwrite=overwrite)
     return Annotated(folder, counts, meta.camera)
+
+
+def _counted(frames: Iterable[Frame], on_progress: Callable[[int], None]) -> Iterator[Frame]:
+    for n, frame in enumerate(frames, start=1):
+        yield frame
+        on_progress(n)
 
 
 def _make_folder(folder: Path, *, overwrite: bool) -> None:
@@ -214,7 +227,7 @@ def render(
     *,
     style: OverlayStyle | None = None,
     overwrite: bool = False,
-    on_progress: Progress = lambda n: None,
+    on_progress: Progress = lambda stage, n: None,
 ) -> Path:
     """Draw the review video of a track: same frames, same times, audio kept.
 
@@ -224,7 +237,7 @@ def render(
         out: The mp4 to write.
         style: How it looks; None = the defaults.
         overwrite: Replace an existing file.
-        on_progress: Called with the number of frames written so far.
+        on_progress: Called with ``overlay`` and the frames written so far.
 
     Raises:
         TrackError: The track was made from another clip.
@@ -247,15 +260,12 @@ def render(
             audio_from=clip if reader.info.has_audio else None,
             overwrite=overwrite,
         ) as writer:
-            count = 0
-
-            def write(rgb_u8: U8, pts: int) -> None:
-                nonlocal count
-                writer.write(rgb_u8, pts)
-                count += 1
-                on_progress(count)
-
-            render_overlay(reader, iter_track(track_path), write, style=style or OverlayStyle())
+            render_overlay(
+                _counted(reader, partial(on_progress, "overlay")),
+                iter_track(track_path),
+                writer.write,
+                style=style or OverlayStyle(),
+            )
     return Path(out)
 
 

@@ -14,7 +14,7 @@
 Everything is a stream: memory does not grow with the length of the clip.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,11 +22,11 @@ import numpy as np
 
 from hdrvideo import __version__
 from hdrvideo.build import Parts, build_parts, pick_device
-from hdrvideo.clip import ClipReader, open_clip
+from hdrvideo.clip import open_clip
 from hdrvideo.config import Settings
 from hdrvideo.crop.follow import HandFollower
 from hdrvideo.crop.sides import SideDecider, SidedFrame
-from hdrvideo.datatypes import ClipInfo
+from hdrvideo.datatypes import ClipInfo, Frame
 from hdrvideo.frame.lift import lift_hands
 from hdrvideo.geometry import Camera
 from hdrvideo.motion.stage import MotionStage
@@ -70,22 +70,25 @@ def stream(
     settings = settings or Settings()
     parts = build_parts(settings, pick_device(device))
     with open_clip(clip, image_rate=Fraction(settings.image_rate)) as reader:
-        for track, _ in pose_windows(reader, settings, parts):
+        for track, _ in pose_windows(reader, reader.info, settings, parts):
             yield track
 
 
-def pose_windows(reader: ClipReader, settings: Settings, parts: Parts) -> Iterator[Window]:
-    """Run the whole journey over an open clip.
+def pose_windows(
+    frames: Iterable[Frame], info: ClipInfo, settings: Settings, parts: Parts
+) -> Iterator[Window]:
+    """Run the whole journey over a clip.
 
     Args:
-        reader: The clip, at its first frame.
+        frames: All source frames in order, such as an open clip.
+        info: What is known of the clip.
         settings: What may be changed.
         parts: The nets, from :func:`hdrvideo.build.build_parts`.
 
     Yields:
         Consecutive windows of the track and of the frame ledger.
     """
-    meta = track_meta(reader.info, settings)
+    meta = track_meta(info, settings)
     follower = HandFollower(
         finder=parts.finder,
         read_hands=parts.frame_stage,
@@ -94,7 +97,7 @@ def pose_windows(reader: ClipReader, settings: Settings, parts: Parts) -> Iterat
     )
     sides = SideDecider(settings.side, mirror=settings.mirror)
     motion = MotionStage(settings.motion)
-    for frame in reader:
+    for frame in frames:
         sided = sides.push(follower.step(frame))
         if sided:
             yield from motion.push(*assemble(sided, meta))

@@ -83,7 +83,7 @@ def run_ours(clip: Path, engine: str) -> Callable[[], tuple[list[Hands], float]]
         start = time.perf_counter()
         frames: list[Hands] = []
         with open_clip(clip) as reader:
-            for track, _ in pose_windows(reader, settings, parts):
+            for track, _ in pose_windows(reader, reader.info, settings, parts):
                 for t in range(len(track)):
                     sides = [s for s in (0, 1) if track.provenance[t, s] == 1]
                     frames.append([(("right", "left")[s], track.raw_uv_px[t, s]) for s in sides])

@@ -25,7 +25,7 @@ MEMBERS = {
     "palm": ("mediapipe/modules/palm_detection/palm_detection_full.tflite", 192),
     "landmark": ("mediapipe/modules/hand_landmark/hand_landmark_full.tflite", 224),
 }
-SEEDS = (1, 2)
+SEEDS = (1,)
 FRAMES = (20, 80)
 
 
@@ -55,7 +55,8 @@ def sample_crops(clip: Path) -> dict[str, list[np.ndarray]]:
                 continue
             pyramid = Pyramid(frame.rgb_u8)
             whole = whole_frame(*pyramid.shape_px)
-            crops["palm"].append(take_crop(pyramid, whole, 192, replicate=False))
+            if not crops["palm"]:
+                crops["palm"].append(take_crop(pyramid, whole, 192, replicate=False))
             for side in (0, 1):
                 if track.present[frame.index, side]:
                     square = square_from_pose(track.uv_px[frame.index, side], mirror=side == 1)

@@ -4,8 +4,8 @@ Usage::
 
     python scripts/measure_memory.py CLIP [--minutes 1 20]
 
-The clips are made by repeating CLIP in a temporary folder; each run is a process of its own, and the
-figure is its peak resident set as the system counts it.
+The clips are made by repeating CLIP in a temporary folder; each run is a process of its own, and
+the figure is its peak resident set as the system counts it.
 """
 
 import argparse

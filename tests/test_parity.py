@@ -50,7 +50,7 @@ def test_outputs_equal_stored_litert_outputs(name: str) -> None:
         ]
         pictures = np.concatenate([np.stack(noise), reference[f"{name}_crops"]])
         ours = _ours(name, pictures)
-        assert len(reference[f"{name}_crops"]) >= 2
+        assert len(reference[f"{name}_crops"]) >= 1
         for i, values in enumerate(ours):
             np.testing.assert_allclose(values, reference[f"{name}_output{i}"], atol=1e-3)
 

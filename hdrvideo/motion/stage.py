@@ -143,7 +143,7 @@ def refine_window(
     log_z = np.log(track.raw_xyz_cam_mm[..., 2].astype(np.float64))
     confidence, side_score = track.confidence.copy(), track.side_score.copy()
     provenance, reason = track.provenance.copy(), ledger.reason.copy()
-    seen = np.isfinite(uv).all(axis=(2, 3))
+    seen = np.all(np.isfinite(uv), axis=(2, 3))
     for s in range(N_SIDES):
         weight = np.maximum(np.nan_to_num(confidence[:, s].mean(axis=1)), 1e-3)
         for start, stop in _bridges(seconds, uv[:, s], seen[:, s], settings):
