@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from hdrvideo.crop.palm import PalmNet, decode_palms
 from hdrvideo.crop.take import Pyramid, take_crop, to_tensor
 from hdrvideo.datatypes import F32
-from hdrvideo.geometry import CropSquare, box_iou, points_box
+from hdrvideo.geometry import CropSquare, box_iou
 
 # The crop that the landmark net was trained on, as the published graph makes it: from a palm, 2.6
 # times its box, moved half a box towards the fingers; from a pose, 2 times the box round the joints
 # of the palm and the lower fingers, moved a tenth.
 _PALM_SCALE, _PALM_SHIFT = 2.6, 0.5
 _POSE_SCALE, _POSE_SHIFT = 2.0, 0.1
-_POSE_JOINTS = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
+_POSE_JOINTS = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,16 @@ def tiles(height_px: int, width_px: int) -> list[CropSquare]:
 def square_from_palm(box_uvuv_px: NDArray[Any], keypoints_px: NDArray[Any]) -> CropSquare:
     """Give the hand's square from a palm's box ``(4,)`` and its keypoints ``(7, 2)``."""
     towards = keypoints_px[2] - keypoints_px[0]
+    angle = math.atan2(towards[0], -towards[1])
     size = float((box_uvuv_px[2:] - box_uvuv_px[:2]).max())
-    middle = (box_uvuv_px[2:] + box_uvuv_px[:2]) / 2
-    return _turned(middle, towards, size * _PALM_SCALE, shift_px=size * _PALM_SHIFT)
+    u, v = (box_uvuv_px[2:] + box_uvuv_px[:2]) / 2
+    shift = size * _PALM_SHIFT
+    return CropSquare(
+        float(u) + shift * math.sin(angle),
+        float(v) - shift * math.cos(angle),
+        size * _PALM_SCALE,
+        angle,
+    )
 
 
 def square_from_pose(uv_px: F32, *, mirror: bool) -> CropSquare:
@@ -108,19 +115,18 @@ def square_from_pose(uv_px: F32, *, mirror: bool) -> CropSquare:
     towards = (0.5 * (points[5] + points[13]) + points[9]) / 2 - points[0]
     angle = math.atan2(towards[0], -towards[1])
     cos, sin = math.cos(angle), math.sin(angle)
-    to_hand = np.array([[cos, sin], [-sin, cos]])
-    box = points_box(points[list(_POSE_JOINTS)] @ to_hand.T)
-    size = float(max((box[2:] - box[:2]).max(), 1.0))
-    middle = (box[2:] + box[:2]) / 2 @ to_hand
-    square = _turned(middle, towards, size * _POSE_SCALE, shift_px=size * _POSE_SHIFT)
-    return CropSquare(square.u_px, square.v_px, square.size_px, square.angle_rad, mirror)
-
-
-def _turned(
-    middle: NDArray[Any], towards: NDArray[Any], size_px: float, *, shift_px: float
-) -> CropSquare:
-    """Turn a square so that ``towards`` points up in it, and move it that way by ``shift_px``."""
-    angle = math.atan2(towards[0], -towards[1])
-    u = float(middle[0]) + shift_px * math.sin(angle)
-    v = float(middle[1]) - shift_px * math.cos(angle)
-    return CropSquare(u, v, size_px, angle)
+    # Written out: a matrix product of twelve points would wake the BLAS threads in every frame.
+    u, v = points[_POSE_JOINTS, 0], points[_POSE_JOINTS, 1]
+    across, along = cos * u + sin * v, cos * v - sin * u
+    left, right = float(across.min()), float(across.max())
+    top, bottom = float(along.min()), float(along.max())
+    size = max(right - left, bottom - top, 1.0)
+    mid_across = (left + right) / 2
+    mid_along = (top + bottom) / 2 - size * _POSE_SHIFT
+    return CropSquare(
+        cos * mid_across - sin * mid_along,
+        sin * mid_across + cos * mid_along,
+        size * _POSE_SCALE,
+        angle,
+        mirror,
+    )
