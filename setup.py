@@ -19,7 +19,9 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     python_requires=">=3.10",
     packages=find_packages(include=["hdrvideo", "hdrvideo.*"]),
-    package_data={"hdrvideo": ["weights/*.safetensors", "weights/*.md", "py.typed"]},
+    package_data={
+        "hdrvideo": ["weights/*.safetensors", "weights/*.npz", "weights/*.md", "py.typed"]
+    },
     install_requires=[
         "av>=14",
         "decord2>=3.4",

@@ -97,9 +97,9 @@ class SideSettings:
         step_frames: Sides are given out for so many frames at a time.
     """
 
-    vote_weight: float = 0.5
+    vote_weight: float = 0.3
     change_cost: float = 30.0
-    apart_factor: float = 5.0
+    apart_factor: float = 8.0
     forget_seconds: float = 1.0
     min_track_frames: int = 3
     delay_frames: int = 240

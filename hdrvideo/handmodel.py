@@ -5,8 +5,9 @@ data CC0); at run time this is linear blend skinning in plain torch, batched and
 
 * **Axes and units**: camera axes (x right, y down, z forward), millimetres.
 * **Zero pose**: a flat right hand whose wrist is at the origin; the fingers point up (-y), the palm
-  faces the camera (-z), the thumb is at +x, half spread as in anny's rest. The palm is rigid: the
-  four metacarpals follow the wrist. Below hangs a forearm that is straight unless ``wrist_bend``.
+  faces the camera (-z), the thumb stands off at +x, some 40 degrees before the palm's plane.
+  Fingers are half spread as in anny's rest. The palm is rigid: the four metacarpals follow the
+  wrist. Below hangs a forearm that is straight unless ``wrist_bend``.
 * **Pose**: 16 rotations in the order of :data:`POSE_JOINTS`. The first turns the whole hand about
   the wrist, in camera axes. The other 15 turn a bone against the one before it, in its own axes at
   the flat hand: y runs along the bone from tip to base, z leaves the back (the nail's side), x is
@@ -21,6 +22,7 @@ data CC0); at run time this is linear blend skinning in plain torch, batched and
 
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -38,25 +40,27 @@ from hdrvideo.hand import FINGERS, JOINTS, N_JOINTS, TIPS
 
 POSE_JOINTS: Final = tuple(name for j, name in enumerate(JOINTS) if j not in TIPS)
 PARTS: Final = ("palm", *FINGERS, "forearm")
-# The bones of ``skin_weights``: the rigid palm, three of each finger, the forearm.
-BONES: Final = ("palm", *POSE_JOINTS[1:], "forearm")
+# The columns of ``skin_weights``: the rigid palm, three bones of each finger, the forearm.
+SKIN_BONES: Final = ("palm", *POSE_JOINTS[1:], "forearm")
 
 # Degrees from the flat hand, low and high, of flexion, abduction and twist. Flexion of the fingers,
-# their spreading and the wrist: American Academy of Orthopaedic Surgeons, "Joint Motion: Method of
-# Measuring and Recording" (1965). Thumb mcp and ip: eatonhand.com, "Normal range of motion". Thumb
-# cmc: total motion by Cooney et al., J Bone Joint Surg Am 63 (1981), 53, 42 and 17 degrees, laid
-# round the half spread thumb of the zero pose with 10 degrees more on each side, because the rig's
-# palm is rigid. What these sources do not measure (the side play and twist of hinges, a little
-# overextension) is given 5 degrees, and a knuckle's twist 10.
+# their spreading (laid round the half spread zero) and the wrist: the usual tables after American
+# Academy of Orthopaedic Surgeons, "Joint Motion" (1965). Thumb mcp and ip: eatonhand.com, "Normal
+# Range of Motion". Thumb cmc: total motions of 53, 42 and 17 degrees by Cooney et al., J Bone Joint
+# Surg Am 63 (1981), laid round the zero pose with 10 degrees more on each side, because the rig's
+# palm is rigid. What these do not measure (side play, twist, a little overextension of hinges) is
+# given 5 degrees, a knuckle's twist 10.
 _HINGE: Final = ((-5.0, 5.0), (-5.0, 5.0))
-_KNUCKLE: Final = ((-45.0, 90.0), (-20.0, 20.0), (-10.0, 10.0))
+_FINGER: Final[dict[str, tuple[tuple[float, float], ...]]] = {
+    "mcp": ((-45.0, 90.0), (-20.0, 20.0), (-10.0, 10.0)),
+    "pip": ((-5.0, 100.0), *_HINGE),
+    "dip": ((-5.0, 90.0), *_HINGE),
+}
 JOINT_LIMITS_DEG: Final[dict[str, tuple[tuple[float, float], ...]]] = {
     "thumb_cmc": ((-30.0, 43.0), (-31.0, 31.0), (-18.5, 18.5)),
     "thumb_mcp": ((-10.0, 55.0), *_HINGE),
     "thumb_ip": ((-15.0, 80.0), *_HINGE),
-    **{f"{finger}_mcp": _KNUCKLE for finger in FINGERS[1:]},
-    **{f"{finger}_pip": ((-5.0, 100.0), *_HINGE) for finger in FINGERS[1:]},
-    **{f"{finger}_dip": ((-5.0, 90.0), *_HINGE) for finger in FINGERS[1:]},
+    **{f"{finger}_{name}": table for finger in FINGERS[1:] for name, table in _FINGER.items()},
 }
 # Flexion, abduction (towards the thumb) and twist of ``wrist_bend``; a forearm twists as a whole.
 WRIST_LIMITS_DEG: Final = ((-70.0, 80.0), (-30.0, 20.0), (-5.0, 5.0))
@@ -71,7 +75,7 @@ _ASSET: Final[dict[str, tuple[int | str, ...]]] = {
     "faces": ("F", 3),
     "uv": ("U", 2),
     "uv_faces": ("F", 3),
-    "skin_weights": ("V", len(BONES)),
+    "skin_weights": ("V", len(SKIN_BONES)),
     "part": ("V",),
     "flat_axes": (len(POSE_JOINTS) - 1, 3, 3),
     "flat_from_rest": (len(POSE_JOINTS) - 1, 3, 3),
@@ -85,7 +89,7 @@ class PosedHand:
     Attributes:
         vertices_mm: ``(B, V, 3)``; triangles from :meth:`HandModel.triangles`.
         joints_mm: ``(B, 21, 3)`` in the order of :data:`hdrvideo.hand.JOINTS`; a tip is the end of
-            its last bone, on the skin.
+            its last bone, 1 to 3 mm from the skin.
     """
 
     vertices_mm: Tensor
@@ -104,7 +108,7 @@ class HandModel(nn.Module):
         faces: ``(F, 3)`` int64 vertex indices of a right hand, counter-clockwise from outside.
         uv: ``(U, 2)`` places in a MakeHuman body texture, 0-1, v up.
         uv_faces: ``(F, 3)`` int64 indices into ``uv``, corner by corner as ``faces``.
-        skin_weights: ``(V, 17)`` share of each of :data:`BONES` in a vertex; rows sum to one.
+        skin_weights: ``(V, 17)`` share of each of :data:`SKIN_BONES` in a vertex; rows sum to one.
         part: ``(V,)`` int64 index into :data:`PARTS`.
         n_shape: Number of shape components, strongest first.
     """
@@ -132,18 +136,16 @@ class HandModel(nn.Module):
         axes = torch.from_numpy(arrays.pop("flat_axes"))
         flat = torch.from_numpy(arrays.pop("flat_from_rest"))
         parents = torch.cat([torch.eye(3).expand(5, 1, 3, 3), flat.view(5, 3, 3, 3)[:, :2]], dim=1)
-        derived = {
-            "parent_from_joint": parents.reshape(-1, 3, 3).mT @ axes,
-            "joint_from_rest": axes.mT @ flat,
-        }
-        tensors = {name: torch.from_numpy(value) for name, value in arrays.items()} | derived
+        tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+        tensors["parent_from_joint"] = parents.reshape(-1, 3, 3).mT @ axes
+        tensors["joint_from_rest"] = axes.mT @ flat
         for name, value in tensors.items():
             value = value if value.is_floating_point() else value.long()
             self.register_buffer(name, value, persistent=False)
         self.n_shape = len(self.shape_mm)
 
     def triangles(self, side: int = 0) -> tuple[Tensor, Tensor]:
-        """Give ``faces`` and ``uv_faces`` of a side (0 right, 1 left), normals pointing outwards."""
+        """Give ``faces`` and ``uv_faces`` of a side (0 right, 1 left), normals outwards."""
         corners = [0, 2, 1] if side else [0, 1, 2]
         return self.faces[:, corners], self.uv_faces[:, corners]
 
@@ -188,7 +190,7 @@ class HandModel(nn.Module):
         moved = (bones @ rest_joints_mm[:, heads, :, None]).squeeze(-1)
         shift_mm = joints_mm[:, heads] - moved
         mixed = self.skin_weights @ torch.cat([bones, shift_mm[..., None]], dim=-1).flatten(2)
-        mixed = mixed.unflatten(2, (3, 4))
+        mixed = mixed.reshape(batch, -1, 3, 4)
         vertices_mm = (mixed[..., :3] @ rest_mm[..., None]).squeeze(-1) + mixed[..., 3]
         place_mm = turns.new_zeros(batch, 3) if wrist_mm is None else wrist_mm
         _check("wrist_mm", place_mm, (batch, 3))
@@ -199,8 +201,9 @@ class HandModel(nn.Module):
 
     def _chain(self, hand: Tensor, turns: Tensor, rest_mm: Tensor) -> tuple[Tensor, Tensor]:
         """Give the phalanges' turns from rest ``(B, 15, 3, 3)`` and the joints ``(B, 21, 3)``."""
-        local = (self.parent_from_joint @ turns @ self.joint_from_rest).unflatten(1, (5, 3))
-        fingers_mm = rest_mm[:, 1:].unflatten(1, (5, 4))
+        local = self.parent_from_joint @ turns @ self.joint_from_rest
+        local = local.reshape(-1, 5, 3, 3, 3)
+        fingers_mm = rest_mm[:, 1:].reshape(-1, 5, 4, 3)
         turn = hand[:, None].expand(-1, 5, -1, -1)
         place_mm = (turn @ fingers_mm[:, :, 0, :, None]).squeeze(-1)
         bones, places_mm = [], [place_mm]
@@ -214,8 +217,10 @@ class HandModel(nn.Module):
         return torch.stack(bones, dim=2).flatten(1, 2), joints_mm
 
     def _mirror(self, side: int | Tensor, batch: int) -> Tensor:
-        sides = torch.as_tensor(side, device=self.uv.device).expand(batch)
-        x = 1.0 - 2.0 * sides.to(self.uv.dtype)
+        sides = torch.as_tensor(side, device=self.uv.device)
+        if sides.ndim:
+            _check("side", sides, (batch,))
+        x = torch.where(sides == 1, -1.0, 1.0).to(self.uv.dtype).expand(batch)
         return torch.stack([x, torch.ones_like(x), torch.ones_like(x)], dim=-1)
 
 
@@ -229,9 +234,9 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     if not path.is_file():
         raise WeightsError(f"hand model {path} is missing; reinstall hdrvideo")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(
             f"hand model {path} cannot be read ({error}); reinstall hdrvideo"
         ) from error
@@ -305,11 +310,11 @@ def joint_rotation(angles_rad: Tensor) -> Tensor:
         *(cf * sa * ct + sf * st, cf * ca, cf * sa * st - sf * ct),
         *(sf * sa * ct - cf * st, sf * ca, sf * sa * st + cf * ct),
     ]
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+    return torch.stack(rows, dim=-1).reshape(*angles_rad.shape, 3)
 
 
 def within_limits(pose: Tensor, slack_deg: float = 0.01) -> Tensor:
-    """Say for each of the 15 joints of a pose (any form) whether it obeys the limits: ``(B, 15)``."""
+    """Say whether each of the 15 joints of a pose (any form) obeys the limits: ``(B, 15)``."""
     angles_rad = joint_angles(pose_to_matrices(pose)[:, 1:])
     low, high = _limits_rad(angles_rad)
     slack = math.radians(slack_deg)
@@ -341,7 +346,8 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     b = torch.where(small, 0.5 - square / 24 + square**2 / 720, 2 * half**2)
     x, y, z = axis_angle.unbind(-1)
     zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1)
+    cross = cross.reshape(*axis_angle.shape, 3)
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     return identity + a[..., None, None] * cross + b[..., None, None] * (cross @ cross)
 
@@ -361,7 +367,7 @@ def matrix_to_axis_angle(turns: Tensor) -> Tensor:
             *(d - b, c + g, f + h, 1 - a - e + i),
         ],
         dim=-1,
-    ).unflatten(-1, (4, 4))
+    ).reshape(*turns.shape[:-2], 4, 4)
     largest = rows.diagonal(dim1=-2, dim2=-1).argmax(dim=-1)[..., None, None]
     row = torch.take_along_dim(rows, largest, dim=-2).squeeze(-2)
     quaternion = functional.normalize(row, dim=-1)

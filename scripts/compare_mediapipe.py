@@ -142,13 +142,23 @@ def score(frames: list[Hands], rate: float, labels: dict[str, dict] | None) -> S
 
 
 def _changes(before: Hands, after: Hands) -> int:
-    """Count hands that stay where they were and take the other side's name."""
+    """Count hands that stay where they were and take the other side's name.
+
+    Hands of two frames are matched one to one, nearest first, up to half a hand's size apart.
+    """
+    pairs = sorted(
+        (np.linalg.norm(uv - v, axis=1).mean() / np.ptp(uv, axis=0).max(), i, j)
+        for i, (_, uv) in enumerate(after)
+        for j, (_, v) in enumerate(before)
+    )
     n = 0
-    for side, uv in after:
-        size = np.ptp(uv, axis=0).max()
-        near = [(np.linalg.norm(uv - v, axis=1).mean() / size, s) for s, v in before]
-        near = [one for one in near if one[0] < 0.5]
-        n += bool(near) and min(near)[1] != side
+    taken_after: set[int] = set()
+    taken_before: set[int] = set()
+    for distance, i, j in pairs:
+        if distance < 0.5 and i not in taken_after and j not in taken_before:
+            taken_after.add(i)
+            taken_before.add(j)
+            n += after[i][0] != before[j][0]
     return n
 
 

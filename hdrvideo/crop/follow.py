@@ -18,7 +18,7 @@ from hdrvideo.config import FollowSettings
 from hdrvideo.crop.find import FoundPalm, PalmFinder, square_from_pose, tiles, whole_frame
 from hdrvideo.crop.take import Pyramid, take_hands
 from hdrvideo.datatypes import F32, Frame, HandCrops, HandPoses
-from hdrvideo.geometry import CropSquare
+from hdrvideo.geometry import CropSquare, points_box
 from hdrvideo.track import DUPLICATE, FRAME_LOST, LOW_PRESENCE, NOT_FOUND
 
 N_TRACKS = 2
@@ -74,6 +74,10 @@ class _Track:
     seen_seconds: float
     mirror: bool
     n_missed: int = 0
+
+    def jump_px(self, sighting: Sighting) -> float:
+        """Give how far a sighting lies from where this track's hand was last, per joint."""
+        return float(np.linalg.norm(sighting.uv_px - self.last.uv_px, axis=1).mean())
 
 
 class HandFollower:
@@ -158,9 +162,26 @@ class HandFollower:
             row.sightings[loser] = None
             row.reasons[loser] = DUPLICATE
             self._tracks[loser] = None
+        self._undo_jump(row)
         for i, kept in enumerate(row.sightings):
             if kept is not None:
                 self._keep(i, kept, row.frame)
+
+    def _undo_jump(self, row: TrackedFrame) -> None:
+        """Give a hand back to the track it belongs to, if the other track slipped onto it.
+
+        When two hands are close and one is lost, both crops show the hand that is left, and the
+        wrong track may be the one that keeps it.
+        """
+        for i, j in ((0, 1), (1, 0)):
+            sighting, own, other = row.sightings[i], self._tracks[i], self._tracks[j]
+            if sighting is None or row.sightings[j] is not None or own is None or other is None:
+                continue
+            if other.jump_px(sighting) < 0.5 * own.jump_px(sighting):
+                row.sightings[j] = replace(sighting, birth=other.last.birth)
+                row.sightings[i] = None
+                row.reasons[i] = LOW_PRESENCE
+                return
 
     def _read_ahead(self, track: _Track, pyramid: Pyramid) -> Sighting:
         """Look once more: where a fast hand would be if it went on, as it leaves its crop.
@@ -192,8 +213,7 @@ class HandFollower:
         moved = []
         for track, sighting in zip(self._tracks, (first, second), strict=True):
             assert track is not None
-            step = np.linalg.norm(sighting.uv_px - track.last.uv_px, axis=1).mean()
-            moved.append(float(step) / sighting.size_px)
+            moved.append(track.jump_px(sighting) / sighting.size_px)
         return int(moved[1] >= moved[0])
 
     def _must_search(self, row: TrackedFrame) -> bool:
@@ -234,7 +254,7 @@ class HandFollower:
             closer = self._read(pyramid, [square], births)[0]
             sighting = max(sighting, closer, key=lambda s: s.presence)
         others = [s for s in row.sightings if s is not None]
-        if any(self._is_double(sighting, other) for other in others):
+        if any(self._is_double(sighting, other) or _lies_on(sighting, other) for other in others):
             return
         i = self._place_for(row, sighting)
         if i is None:
@@ -254,10 +274,13 @@ class HandFollower:
             weakest = int(np.argmin(scores))
             is_better = sighting.presence > scores[weakest] + self._settings.replace_margin
             return weakest if is_better else None
-        for i in free:
-            track = self._tracks[i]
-            if track is not None and _is_near(track.last, sighting):
-                return i
+        jumps_px = {
+            i: track.jump_px(sighting)
+            for i, track in enumerate(self._tracks)
+            if i in free and track is not None and _is_near(track.last, sighting)
+        }
+        if jumps_px:
+            return min(jumps_px, key=lambda i: jumps_px[i])
         if len(free) == N_TRACKS:
             return int(sighting.right_score < 0.5)
         return free[0]
@@ -300,8 +323,16 @@ def _covers(sighting: Sighting, palm: FoundPalm) -> bool:
     return bool(np.hypot(middle[0] - u, middle[1] - v) < limit)
 
 
+def _lies_on(new: Sighting, known: Sighting) -> bool:
+    """Say whether a new hand is but a worse reading of part of a known one."""
+    a, b = points_box(new.uv_px), points_box(known.uv_px)
+    overlap = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
+    is_inside = overlap > 0.6 * np.prod(a[2:] - a[:2])
+    return bool(is_inside and new.presence < 0.8 <= known.presence)
+
+
 def _is_near(a: Sighting, b: Sighting) -> bool:
     """Say whether two sightings, a few frames apart, can be the same hand."""
     distance = np.linalg.norm(a.uv_px.mean(axis=0) - b.uv_px.mean(axis=0))
     ratio = a.size_px / b.size_px
-    return bool(distance < 0.8 * max(a.size_px, b.size_px) and 0.5 < ratio < 2.0)
+    return bool(distance < 0.8 * max(a.size_px, b.size_px) and 0.2 < ratio < 5.0)

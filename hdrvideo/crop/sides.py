@@ -132,9 +132,8 @@ class SideDecider:
                 sighting = row.sightings[i]
                 if sighting is not None:
                     seen.setdefault(sighting.birth, []).append(row)
-            ends = {self._rows[0].frame.index, self._rows[-1].frame.index}
             for rows in seen.values():
-                touches_end = ends & {rows[0].frame.index, rows[-1].frame.index}
+                touches_end = rows[0] is self._rows[0] or rows[-1] is self._rows[-1]
                 if len(rows) < self._settings.min_track_frames and not touches_end:
                     for row in rows:
                         row.sightings[i] = None

@@ -1,0 +1,579 @@
+"""The hand model: anny's answer, mirror, batch, rigid motion, gradients, anatomy, limits."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hdrvideo.errors import ShapeError, WeightsError
+from hdrvideo.hand import ADULT_BONES_MM, FINGERS, JOINTS, PARENTS, TIPS
+from hdrvideo.handmodel import (
+    JOINT_LIMITS_DEG,
+    PARTS,
+    POSE_JOINTS,
+    SKIN_BONES,
+    WRIST_LIMITS_DEG,
+    HandModel,
+    PosedHand,
+    axis_angle_to_matrix,
+    clamp_to_limits,
+    handmodel_path,
+    joint_angles,
+    joint_rotation,
+    matrix_to_axis_angle,
+    matrix_to_sixd,
+    mirror_pose,
+    pose_to_matrices,
+    sixd_to_matrix,
+    within_limits,
+)
+
+REFERENCE = Path(__file__).parent / "data" / "handmodel_reference.npz"
+MIRROR = torch.tensor([-1.0, 1.0, 1.0])
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
+both_sides = pytest.mark.parametrize("side", [0, 1], ids=["right", "left"])
+finger_names = pytest.mark.parametrize("finger", FINGERS)
+
+
+@pytest.fixture(scope="module")
+def hand() -> HandModel:
+    return HandModel()
+
+
+def some_pose(batch: int, seed: int = 0, size_rad: float = 0.5, dtype=torch.float32) -> Tensor:
+    """Give axis-angles ``(B, 16, 3)``: the fingers moderate, the wrist anywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    pose = size_rad * torch.randn(batch, 16, 3, generator=generator, dtype=torch.float64)
+    pose[:, 0] *= 2 / size_rad
+    return pose.to(dtype)
+
+
+def some_shape(hand: HandModel, batch: int, seed: int = 1) -> Tensor:
+    return torch.randn(batch, hand.n_shape, generator=torch.Generator().manual_seed(seed))
+
+
+def turned(joint: str, *, flexion: float = 0.0, abduction: float = 0.0) -> Tensor:
+    """Give the pose ``(1, 16, 3, 3)`` of the flat hand with one joint moved, degrees."""
+    pose = torch.eye(3).repeat(1, 16, 1, 1)
+    angles_rad = torch.deg2rad(torch.tensor([flexion, abduction, 0.0]))
+    pose[0, POSE_JOINTS.index(joint)] = joint_rotation(angles_rad)
+    return pose
+
+
+def joint(posed: PosedHand, name: str) -> Tensor:
+    return posed.joints_mm[0, JOINTS.index(name)]
+
+
+def palm_normal(posed: PosedHand, side: int) -> Tensor:
+    """Give the direction out of the palm from three joints: a triple product knows the side."""
+    index, little = joint(posed, "index_mcp"), joint(posed, "little_mcp")
+    normal = torch.linalg.cross(index - joint(posed, "wrist"), little - joint(posed, "wrist"))
+    return normal / normal.norm() * (-1 if side else 1)
+
+
+# --- anny's own answer -------------------------------------------------------------------------
+
+
+def test_agrees_with_anny(hand):
+    """Hold our forward against anny's on stored poses and shapes, vertex by vertex.
+
+    ``scripts/bake_handmodel.py`` gave anny's forward (its own kinematics and skinning of the whole
+    body) the blend-shape mixture of each shape score and each bone's rotation, and stored every
+    kept vertex, the 16 moved bone heads and the 5 finger ends, in camera axes from the posed wrist.
+    anny leaves the forearm where it was while the wrist turns, which is our ``wrist_bend`` equal to
+    the wrist's own rotation.
+    """
+    with np.load(REFERENCE) as file:
+        stored = {name: torch.from_numpy(file[name]) for name in file.files}
+    assert len(stored["pose"]) >= 6
+    wrist = axis_angle_to_matrix(stored["pose"][:, 0])
+    posed = hand(stored["pose"], stored["shape"], wrist_bend=wrist)
+    heads = [JOINTS.index(name) for name in POSE_JOINTS]
+    assert (posed.vertices_mm - stored["vertices_mm"]).norm(dim=-1).max() < 0.1
+    assert (posed.joints_mm[:, heads] - stored["heads_mm"]).norm(dim=-1).max() < 0.1
+    assert (posed.joints_mm[:, list(TIPS)] - stored["tips_mm"]).norm(dim=-1).max() < 0.1
+    # Not by accident: the references differ from the flat mean hand by far more.
+    flat = hand(torch.zeros(1, 16, 3))
+    assert (stored["vertices_mm"][1:] - flat.vertices_mm).norm(dim=-1).amax(dim=-1).min() > 20
+
+
+# --- sides, batches, rigid motion --------------------------------------------------------------
+
+
+def test_left_is_the_mirror_image_of_right(hand):
+    pose, shape = some_pose(3), some_shape(hand, 3)
+    wrist_mm, bend = torch.randn(3, 3) * 100, axis_angle_to_matrix(torch.randn(3, 3) * 0.3)
+    right = hand(pose, shape, wrist_mm=wrist_mm, wrist_bend=bend)
+    left = hand(mirror_pose(pose), shape, side=1, wrist_mm=wrist_mm * MIRROR, wrist_bend=bend)
+    assert torch.equal(left.vertices_mm, right.vertices_mm * MIRROR)
+    assert torch.equal(left.joints_mm, right.joints_mm * MIRROR)
+
+
+def test_mirroring_twice_gives_the_pose_back():
+    pose = pose_to_matrices(some_pose(2))
+    assert torch.equal(mirror_pose(mirror_pose(pose)), pose)
+    expected = axis_angle_to_matrix(some_pose(2)[:, 0] * torch.tensor([1.0, -1.0, -1.0]))
+    torch.testing.assert_close(mirror_pose(pose)[:, 0], expected)
+
+
+def test_a_left_wrist_turns_in_camera_axes(hand):
+    pose = torch.zeros(1, 16, 3)
+    flat = hand(pose, side=1)
+    pose[0, 0] = torch.tensor([0.3, -0.8, 1.9])
+    posed = hand(pose, side=1)
+    expected = flat.vertices_mm @ axis_angle_to_matrix(pose[0, 0]).mT
+    torch.testing.assert_close(posed.vertices_mm, expected, atol=1e-3, rtol=0)
+
+
+def test_batch_is_single_and_sides_may_be_mixed(hand):
+    pose, shape = some_pose(4), some_shape(hand, 4)
+    side, wrist_mm = torch.tensor([0, 1, 1, 0]), torch.randn(4, 3) * 50
+    batch = hand(pose, shape, side=side, wrist_mm=wrist_mm)
+    for i in range(4):
+        row = slice(i, i + 1)
+        single = hand(pose[row], shape[row], side=int(side[i]), wrist_mm=wrist_mm[row])
+        torch.testing.assert_close(single.vertices_mm, batch.vertices_mm[row], atol=1e-3, rtol=0)
+        torch.testing.assert_close(single.joints_mm, batch.joints_mm[row], atol=1e-3, rtol=0)
+
+
+def test_the_three_forms_of_a_pose_are_one(hand):
+    pose = some_pose(2)
+    turns = axis_angle_to_matrix(pose)
+    first = hand(pose)
+    for form in (turns, matrix_to_sixd(turns)):
+        torch.testing.assert_close(hand(form).vertices_mm, first.vertices_mm, atol=1e-3, rtol=0)
+
+
+def test_defaults_are_the_mean_right_hand_at_the_origin(hand):
+    pose = some_pose(2)
+    explicit = hand(
+        pose,
+        torch.zeros(2, hand.n_shape),
+        side=torch.zeros(2, dtype=torch.int64),
+        wrist_mm=torch.zeros(2, 3),
+        wrist_bend=torch.eye(3).expand(2, 3, 3),
+    )
+    torch.testing.assert_close(hand(pose).vertices_mm, explicit.vertices_mm)
+
+
+@both_sides
+def test_the_wrist_turns_and_carries_everything_rigidly(hand, side):
+    pose, shape = some_pose(2), some_shape(hand, 2)
+    still = pose.clone()
+    still[:, 0] = 0
+    wrist_mm = torch.tensor([[10.0, -20.0, 600.0], [0.0, 5.0, 300.0]])
+    turn = axis_angle_to_matrix(pose[:, 0])
+    before = hand(still, shape, side=side)
+    after = hand(pose, shape, side=side, wrist_mm=wrist_mm)
+    expected = before.vertices_mm @ turn.mT + wrist_mm[:, None]
+    torch.testing.assert_close(after.vertices_mm, expected, atol=2e-3, rtol=0)
+    assert torch.equal(after.joints_mm[:, 0], wrist_mm)
+
+
+def test_bones_keep_their_length_under_pose_and_not_under_shape(hand):
+    shape = some_shape(hand, 5)
+    parents = list(PARENTS[1:])
+
+    def lengths_mm(posed: PosedHand) -> Tensor:
+        return (posed.joints_mm[:, 1:] - posed.joints_mm[:, parents]).norm(dim=-1)
+
+    flat, posed = hand(torch.zeros(5, 16, 3), shape), hand(some_pose(5, size_rad=1.0), shape)
+    torch.testing.assert_close(lengths_mm(posed), lengths_mm(flat), atol=1e-3, rtol=0)
+    assert lengths_mm(flat).std(dim=0).min() > 0.5
+
+
+def test_shape_is_linear_in_the_flat_hand(hand):
+    shape, zero = some_shape(hand, 1), torch.zeros(1, 16, 3)
+    mean, one, two = (hand(zero, shape * k).vertices_mm for k in (0, 1, 2))
+    torch.testing.assert_close(two - mean, 2 * (one - mean), atol=1e-3, rtol=0)
+
+
+def test_a_bent_wrist_moves_the_forearm_only(hand):
+    bend = joint_rotation(torch.deg2rad(torch.tensor([[60.0, 0.0, 0.0]])))
+    straight, bent = hand(torch.zeros(1, 16, 3)), hand(torch.zeros(1, 16, 3), wrist_bend=bend)
+    moved_mm = (bent.vertices_mm - straight.vertices_mm).norm(dim=-1)[0]
+    fingers = (hand.part > 0) & (hand.part < PARTS.index("forearm"))
+    # anny gives the forearm traces of weight in the hand.
+    assert moved_mm[fingers].max() < 0.5
+    elbow = straight.vertices_mm[0, :, 1].argmax()
+    # The hand bends towards its palm against the forearm: the forearm's end comes to that side.
+    assert bent.vertices_mm[0, elbow, 2] < straight.vertices_mm[0, elbow, 2] - 20
+    assert torch.equal(bent.joints_mm, straight.joints_mm)
+
+
+# --- gradients ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["rest", "random", "half turn"])
+@pytest.mark.parametrize("form", ["axis angle", "6d", "matrix"])
+def test_gradients_are_finite(hand, form, where):
+    start = torch.zeros(2, 16, 3) if where == "rest" else some_pose(2)
+    if where == "half turn":
+        start = math.pi * torch.nn.functional.normalize(start, dim=-1)
+    change = {
+        "axis angle": lambda pose: pose,
+        "6d": lambda pose: matrix_to_sixd(axis_angle_to_matrix(pose)),
+        "matrix": axis_angle_to_matrix,
+    }[form]
+    pose = change(start).requires_grad_()
+    shape = torch.zeros(2, hand.n_shape, requires_grad=True)
+    posed = hand(pose, shape, side=torch.tensor([0, 1]))
+    (posed.vertices_mm.square().mean() + posed.joints_mm.square().mean()).backward()
+    assert pose.grad is not None
+    assert torch.isfinite(pose.grad).all()
+    assert pose.grad.abs().max() > 0
+    assert shape.grad is not None
+    assert torch.isfinite(shape.grad).all()
+
+
+@pytest.mark.parametrize("at_rest", [True, False])
+def test_gradcheck(at_rest):
+    hand = HandModel().double()
+    pose = torch.zeros(1, 16, 3, dtype=torch.float64) if at_rest else some_pose(1).double()
+    shape = 0.5 * some_shape(hand, 1).double()
+    place_mm = torch.zeros(1, 3, dtype=torch.float64)
+
+    def some_points(pose: Tensor, shape: Tensor, place_mm: Tensor) -> Tensor:
+        posed = hand(pose, shape, side=1, wrist_mm=place_mm)
+        return torch.cat([posed.joints_mm[:, 1::4], posed.vertices_mm[:, ::400]], dim=1) / 100
+
+    inputs = tuple(value.requires_grad_() for value in (pose, shape, place_mm))
+    assert torch.autograd.gradcheck(some_points, inputs)
+
+
+def test_a_pose_can_be_fitted_to_joints(hand):
+    truth = clamp_to_limits(some_pose(1))
+    goal_mm = hand(truth).joints_mm
+    sixd = matrix_to_sixd(torch.eye(3).repeat(1, 16, 1, 1)).requires_grad_()
+    adam = torch.optim.Adam([sixd], lr=0.05)
+    for _ in range(150):
+        adam.zero_grad()
+        loss = (hand(sixd).joints_mm - goal_mm).norm(dim=-1).mean()
+        loss.backward()
+        adam.step()
+    assert loss < 5
+
+
+# --- anatomy -----------------------------------------------------------------------------------
+
+
+@both_sides
+def test_flat_hand_is_a_hand_of_its_side(hand, side):
+    posed = hand(torch.zeros(1, 16, 3), side=side)
+    wrist = joint(posed, "wrist")
+    for finger in FINGERS:
+        chain = [j for j, name in enumerate(JOINTS) if name.startswith(finger)]
+        reach_mm = (posed.joints_mm[0, chain] - wrist).norm(dim=-1)
+        assert (reach_mm.diff() > 10).all(), finger
+    towards_thumb = -1 if side else 1
+    tips_x = posed.joints_mm[0, list(TIPS), 0] * towards_thumb
+    assert (tips_x.diff() < -10).all(), "thumb, index, middle, ring, little from +x to -x"
+    assert joint(posed, "middle_tip")[1] < -120, "fingers point up"
+    normal = palm_normal(posed, side)
+    assert normal[2] < -0.95, "the palm faces the camera"
+    # The triple product of index, little and thumb: the thumb is on the palm's side, not the back.
+    assert normal @ (joint(posed, "thumb_tip") - wrist) > 0
+
+
+@finger_names
+def test_flat_fingers_are_straight(hand, finger):
+    posed = hand(torch.zeros(1, 16, 3))
+    chain = [joint(posed, name) for name in JOINTS if name.startswith(finger)]
+    bones = torch.stack(chain).diff(dim=0)
+    bones = bones / bones.norm(dim=-1, keepdim=True)
+    assert bones[1] @ bones[2] > 0.9999
+    # The thumb's mcp stands sideways in anny's rest, which the flat hand leaves as it is.
+    assert bones[0] @ bones[1] > (0.94 if finger == "thumb" else 0.9999)
+
+
+@both_sides
+@pytest.mark.parametrize("name", [n for n in POSE_JOINTS[1:] if "thumb" not in n])
+def test_flexion_brings_a_finger_to_the_palm(hand, name, side):
+    flat = hand(torch.zeros(1, 16, 3), side=side)
+    tip = f"{name.split('_')[0]}_tip"
+    move = joint(hand(turned(name, flexion=30), side=side), tip) - joint(flat, tip)
+    assert move @ palm_normal(flat, side) > 0.9 * move.norm()
+
+
+@both_sides
+def test_abduction_brings_fingers_to_the_thumb_and_the_thumb_out_of_the_palm(hand, side):
+    flat = hand(torch.zeros(1, 16, 3), side=side)
+    to_thumb = torch.tensor([-1.0 if side else 1.0, 0.0, 0.0])
+    for finger in FINGERS[1:]:
+        posed = hand(turned(f"{finger}_mcp", abduction=15), side=side)
+        move = joint(posed, f"{finger}_tip") - joint(flat, f"{finger}_tip")
+        assert move @ to_thumb > 0.9 * move.norm()
+    posed = hand(turned("thumb_cmc", abduction=20), side=side)
+    move = joint(posed, "thumb_tip") - joint(flat, "thumb_tip")
+    assert move @ palm_normal(flat, side) > 0.7 * move.norm()
+
+
+@both_sides
+def test_thumb_flexion_brings_it_across_the_palm(hand, side):
+    flat = hand(torch.zeros(1, 16, 3), side=side)
+    little = joint(flat, "little_mcp")
+    before_mm = (joint(flat, "thumb_tip") - little).norm()
+    for name in ("thumb_cmc", "thumb_mcp", "thumb_ip"):
+        posed = hand(turned(name, flexion=30), side=side)
+        assert (joint(posed, "thumb_tip") - little).norm() < before_mm - 5, name
+
+
+def test_mean_hand_has_human_size(hand):
+    posed = hand(torch.zeros(1, 16, 3))
+    lengths_mm = (posed.joints_mm[0, 1:] - posed.joints_mm[0, list(PARENTS[1:])]).norm(dim=-1)
+    ratio = lengths_mm / torch.tensor(ADULT_BONES_MM)
+    assert 0.8 < ratio.median() < 1.2
+    assert 0.5 < ratio.min() < ratio.max() < 1.6
+
+
+# --- what a renderer needs ---------------------------------------------------------------------
+
+
+@both_sides
+def test_triangles_face_outwards(hand, side):
+    posed = hand(torch.zeros(1, 16, 3), side=side)
+    faces, uv_faces = hand.triangles(side)
+    a, b, c = posed.vertices_mm[0, faces].unbind(1)
+    volume_mm3 = (torch.linalg.cross(b - a, c - a) * a).sum() / 6
+    assert 2e5 < volume_mm3 < 2e6
+    assert torch.equal(uv_faces.sort(dim=1).values, hand.uv_faces.sort(dim=1).values)
+
+
+def test_mesh_is_consistent(hand):
+    n = len(hand.template_mm)
+    assert torch.equal(hand.faces.unique(), torch.arange(n)), "every vertex is in a triangle"
+    assert torch.equal(hand.uv_faces.unique(), torch.arange(len(hand.uv)))
+    assert hand.uv.min() >= 0
+    assert hand.uv.max() <= 1
+    # One piece with one open end (the forearm): an edge has two triangles, or one on that end.
+    edges = hand.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).sort(dim=1).values
+    _, counts = edges.unique(dim=0, return_counts=True)
+    assert counts.max() == 2
+    rim = edges.unique(dim=0)[counts == 1].unique()
+    assert (hand.part[rim] == PARTS.index("forearm")).all()
+    assert n - len(counts) + len(hand.faces) == 1, "a disc: closed but for one rim"
+
+
+def test_skin_weights_and_parts(hand):
+    assert hand.skin_weights.min() >= 0
+    torch.testing.assert_close(hand.skin_weights.sum(dim=1), torch.ones(len(hand.template_mm)))
+    assert hand.part.unique().tolist() == list(range(len(PARTS)))
+    posed = hand(torch.zeros(1, 16, 3))
+    for finger in FINGERS:
+        gap_mm = (posed.vertices_mm[0] - joint(posed, f"{finger}_tip")).norm(dim=-1)
+        assert PARTS[hand.part[gap_mm.argmin()]] == finger
+        bone = max(k for k, name in enumerate(SKIN_BONES) if name.startswith(finger))
+        assert hand.skin_weights[gap_mm.argmin(), bone] > 0.9
+
+
+def test_a_checkpoint_does_not_carry_the_hand(hand):
+    assert hand.state_dict() == {}
+    assert not list(hand.parameters())
+
+
+# --- limits ------------------------------------------------------------------------------------
+
+
+def test_angles_round_trip():
+    angles_rad = torch.deg2rad(torch.rand(200, 3, dtype=torch.float64) * 160 - 80)
+    turns = joint_rotation(angles_rad)
+    torch.testing.assert_close(joint_angles(turns), angles_rad)
+    identity = torch.eye(3, dtype=torch.float64).expand(200, 3, 3)
+    torch.testing.assert_close(turns @ turns.mT, identity)
+
+
+def test_angles_are_flexion_then_abduction_then_twist():
+    f, a, t = torch.tensor([0.4, -0.3, 0.2])
+    x, y, z = torch.eye(3)
+    expected = (
+        axis_angle_to_matrix(f * x) @ axis_angle_to_matrix(a * z) @ axis_angle_to_matrix(t * y)
+    )
+    torch.testing.assert_close(joint_rotation(torch.stack([f, a, t])), expected)
+
+
+def test_limits_name_every_joint_and_hold_the_flat_hand():
+    assert tuple(JOINT_LIMITS_DEG) == POSE_JOINTS[1:]
+    for limits in (*JOINT_LIMITS_DEG.values(), WRIST_LIMITS_DEG):
+        assert [low < 0 < high for low, high in limits] == [True] * 3
+    assert within_limits(torch.zeros(2, 16, 3)).all()
+
+
+def test_limits_tell_which_joint_breaks_them():
+    ok = within_limits(turned("ring_pip", flexion=-30))
+    assert ok.shape == (1, 15)
+    assert [POSE_JOINTS[1 + j] for j in (~ok[0]).nonzero()] == ["ring_pip"]
+    assert within_limits(turned("ring_pip", flexion=90)).all()
+
+
+def test_clamping_obeys_the_limits_and_leaves_good_poses_alone():
+    wild = some_pose(20, size_rad=1.0)
+    assert not within_limits(wild).all()
+    clamped = clamp_to_limits(wild)
+    assert within_limits(clamped).all()
+    torch.testing.assert_close(clamp_to_limits(clamped), clamped, atol=1e-5, rtol=0)
+    assert torch.equal(clamped[:, 0], axis_angle_to_matrix(wild[:, 0]))
+
+
+def test_limits_let_the_thumb_touch_every_fingertip(hand):
+    """A known bound on limits that are too tight: a healthy thumb opposes all four fingers."""
+    angles_rad = torch.zeros(4, 15, 3, requires_grad=True)
+    adam = torch.optim.Adam([angles_rad], lr=0.05)
+    wrist = torch.eye(3).repeat(4, 1, 1, 1)
+    for _ in range(150):
+        adam.zero_grad()
+        pose = clamp_to_limits(torch.cat([wrist, joint_rotation(angles_rad)], dim=1))
+        tips_mm = hand(pose).joints_mm[:, list(TIPS)]
+        gap_mm = (tips_mm[:, 0] - tips_mm[range(4), range(1, 5)]).norm(dim=-1)
+        gap_mm.sum().backward()
+        adam.step()
+    assert within_limits(pose).all()
+    assert gap_mm.max() < 5
+
+
+def test_clamping_has_finite_gradients():
+    for start in (torch.zeros(1, 16, 3), some_pose(1, size_rad=1.0)):
+        pose = start.clone().requires_grad_()
+        (clamp_to_limits(pose) * torch.randn(16, 3, 3)).sum().backward()
+        assert pose.grad is not None
+        assert torch.isfinite(pose.grad).all()
+
+
+# --- conversions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "angle_rad",
+    [0.0, 1e-9, 1e-5, 1e-3, 0.0099, 0.0101, 0.5, 2.0, math.pi - 1e-3, math.pi - 1e-6, math.pi],
+)
+def test_axis_angle_round_trip(angle_rad, dtype):
+    generator = torch.Generator().manual_seed(3)
+    axis = torch.cat([torch.randn(50, 3, generator=generator), torch.eye(3), -torch.eye(3)])
+    vector = angle_rad * torch.nn.functional.normalize(axis.to(dtype), dim=-1)
+    vector.requires_grad_()
+    turns = axis_angle_to_matrix(vector)
+    back = matrix_to_axis_angle(turns)
+    tolerance = 1e-11 if dtype == torch.float64 else 2e-6
+    identity = torch.eye(3, dtype=dtype).expand_as(turns)
+    torch.testing.assert_close(turns @ turns.mT, identity, atol=tolerance, rtol=0)
+    torch.testing.assert_close(axis_angle_to_matrix(back), turns, atol=tolerance, rtol=0)
+    # At a half turn both signs of the axis are the same rotation.
+    distance = torch.minimum((back - vector).norm(dim=-1), (back + vector).norm(dim=-1))
+    error = (back - vector).norm(dim=-1) if angle_rad < 3.1 else distance
+    assert error.max() < 10 * tolerance
+    assert (back.norm(dim=-1) <= math.pi + 1e-5).all()
+    torch.testing.assert_close(sixd_to_matrix(matrix_to_sixd(turns)), turns)
+    (back.sum() + back.square().sum()).backward()
+    assert vector.grad is not None
+    assert torch.isfinite(vector.grad).all()
+
+
+@pytest.mark.parametrize("angle_rad", [0.0, 0.005, 0.011, 1.0, 3.0])
+def test_conversions_gradcheck(angle_rad):
+    axis = torch.tensor([[0.6, -0.48, 0.64]], dtype=torch.float64)
+    vector = (angle_rad * axis).requires_grad_()
+    assert torch.autograd.gradcheck(axis_angle_to_matrix, vector)
+    turns = axis_angle_to_matrix(vector.detach()).requires_grad_()
+    assert torch.autograd.gradcheck(matrix_to_axis_angle, turns)
+    sixd = matrix_to_sixd(turns.detach()).requires_grad_()
+    assert torch.autograd.gradcheck(sixd_to_matrix, sixd)
+
+
+def test_axis_angle_turns_right_handed():
+    quarter_about_z = axis_angle_to_matrix(torch.tensor([0.0, 0.0, math.pi / 2]))
+    torch.testing.assert_close(
+        quarter_about_z @ torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 0.0])
+    )
+
+
+def test_any_two_vectors_make_a_rotation():
+    turns = sixd_to_matrix(torch.randn(40, 6, generator=torch.Generator().manual_seed(0)) * 9)
+    torch.testing.assert_close(turns @ turns.mT, torch.eye(3).expand(40, 3, 3))
+    torch.testing.assert_close(torch.linalg.det(turns), torch.ones(40))
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(WeightsError, match=r"hand\.npz is missing; reinstall hdrvideo"):
+        HandModel(tmp_path / "hand.npz")
+
+
+def test_damaged_file(tmp_path):
+    path = tmp_path / "hand.npz"
+    good = handmodel_path().read_bytes()
+    for content in (b"", b"not a hand", good[:5000], good[:9000] + bytes(500) + good[9500:]):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=r"hand\.npz cannot be read \(.+\); reinstall"):
+            HandModel(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"uv": None}, "does not fit: uv is not in the file"),
+        ({"extra": np.zeros(3)}, "does not fit: extra is not in the hand model"),
+        ({"uv": np.zeros((7, 3))}, r"uv is \(7, 3\), expected \('U', 2\)"),
+        ({"part": np.zeros(5)}, r"part is \(5,\), expected \('V',\) with .*'V': \d+"),
+        ({"joints_mm": np.zeros((20, 3))}, r"joints_mm is \(20, 3\), expected \(21, 3\)"),
+        ({"template_mm": np.zeros(())}, r"template_mm is \(\), expected \('V', 3\)"),
+    ],
+)
+def test_file_of_something_else(tmp_path, change, text):
+    with np.load(handmodel_path()) as file:
+        arrays = {name: file[name] for name in file.files} | change
+    path = tmp_path / "hand.npz"
+    np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
+    with pytest.raises(WeightsError, match=text):
+        HandModel(path)
+
+
+@pytest.mark.parametrize(
+    ("pose", "text"),
+    [
+        (torch.zeros(2, 15, 3), r"pose is \(2, 15, 3\), expected \(B, 16, 3\), \(B, 16, 6\) or"),
+        (torch.zeros(16, 3), r"pose is \(16, 3\), expected"),
+        (torch.zeros(2, 16, 3, 2), r"pose is \(2, 16, 3, 2\), expected"),
+    ],
+)
+def test_wrong_pose(hand, pose, text):
+    with pytest.raises(ShapeError, match=text):
+        hand(pose)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        ({"shape": torch.zeros(1, 4)}, r"shape is \(1, 4\), expected \(2, \d+\)"),
+        ({"wrist_mm": torch.zeros(3)}, r"wrist_mm is \(3,\), expected \(2, 3\)"),
+        ({"wrist_bend": torch.zeros(2, 3)}, r"wrist_bend is \(2, 3\), expected \(2, 3, 3\)"),
+        ({"side": torch.zeros(3)}, r"side is \(3,\), expected \(2,\)"),
+    ],
+)
+def test_wrong_input(hand, inputs, text):
+    with pytest.raises(ShapeError, match=text):
+        hand(torch.zeros(2, 16, 3), **inputs)
+
+
+def test_posed_hand_checks_itself():
+    with pytest.raises(ShapeError, match=r"vertices_mm is torch.float32 \(3, 9, 3\), expected"):
+        PosedHand(torch.zeros(3, 9, 3), torch.zeros(2, 21, 3))
+    with pytest.raises(ShapeError, match=r"joints_mm is torch.float32 \(2, 20, 3\), expected"):
+        PosedHand(torch.zeros(2, 9, 3), torch.zeros(2, 20, 3))
+
+
+# --- devices -----------------------------------------------------------------------------------
+
+
+@needs_cuda
+def test_cuda_is_cpu(hand):
+    pose, shape = some_pose(3), some_shape(hand, 3)
+    side = torch.tensor([0, 1, 0])
+    here = hand(pose, shape, side=side)
+    there = HandModel().cuda()(pose.cuda(), shape.cuda(), side=side.cuda())
+    torch.testing.assert_close(there.vertices_mm.cpu(), here.vertices_mm, atol=1e-2, rtol=0)
+    torch.testing.assert_close(there.joints_mm.cpu(), here.joints_mm, atol=1e-2, rtol=0)
