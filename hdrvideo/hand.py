@@ -34,8 +34,8 @@ PARENTS: Final[tuple[int, ...]] = tuple(
 )
 BONES: Final[tuple[tuple[int, int], ...]] = tuple((PARENTS[j], j) for j in range(1, N_JOINTS))
 
-# Bones of a typical adult hand in millimetres, in the order of BONES: medians over tracked
-# recordings of several people (handy.js poses, MIT; dex-retargeting's joints, MIT).
+# Bones of a typical adult hand in millimetres, in the order of BONES: rounded middle of two tracked
+# recordings (handy.js poses, medians, MIT; dex-retargeting's joints, means, MIT).
 ADULT_BONES_MM: Final = (
     *(45.0, 33.0, 34.0, 27.0),
     *(95.0, 38.0, 25.0, 23.0),
