@@ -1,0 +1,1 @@
+"""Made examples: two hands in video with exact ground truth (AIH_Render and AIH_Syn)."""
