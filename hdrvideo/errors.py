@@ -12,6 +12,7 @@
     ├── WriteError                an output cannot be written (exists, folder missing, disk)
     ├── TrackError                a track file cannot be read or does not fit the clip
     ├── SettingsError             a setting is unknown or outside its range
+    ├── DataError                 made data, textures or a data set cannot be used
     ├── WeightsError              weights are missing or do not fit the net
     └── ShapeError                an array that crosses a stage has the wrong shape, type or range
 """
@@ -55,6 +56,10 @@ class TrackError(HdrVideoError):
 
 class SettingsError(HdrVideoError):
     """A setting is unknown or outside its range."""
+
+
+class DataError(HdrVideoError):
+    """Made data, textures, backgrounds or a data set cannot be used."""
 
 
 class WeightsError(HdrVideoError):
