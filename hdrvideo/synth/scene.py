@@ -251,9 +251,9 @@ class Shot:
     """Pictures of scenes with their truth; B frames, all of one size.
 
     A *whole* (amodal) hand is what its own arm and itself leave to see; *visible* is what
-    everything leaves. A *bare* picture of a side shows that hand whole in front of everything, and the other
-    hand gone (its arm stays): the target of de-occlusion and removal. On the visible pixels of
-    the hand it equals ``rgb``.
+    everything leaves. A *bare* picture of a side shows that hand whole in front of everything, and
+    the other hand gone (its arm stays): the target of de-occlusion and removal. On the visible
+    pixels of the hand it equals ``rgb``.
 
     Attributes:
         rgb: ``(B, 3, H, W)`` float32 0..1.
@@ -262,7 +262,7 @@ class Shot:
         amodal: ``(B, 2, H, W)`` bool; visible <= amodal.
         depth_mm: ``(B, H, W)`` float32 of the nearest surface; inf where the background is.
         normal: ``(B, 3, H, W)`` float32 unit, camera axes; zero where the background is.
-        face: ``(B, H, W)`` int64, triangle of the nearest surface in the shot's mesh; -1 background.
+        face: ``(B, H, W)`` int64, triangle of the nearest surface in the shot's mesh; -1 = none.
         flow_px: ``(B, 2, H, W, 2)`` float32 motion of what is visible to the frame after (0) and
             before (1) in pixels; NaN where the scene has no such frame or the point goes behind the
             camera.
