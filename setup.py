@@ -32,6 +32,7 @@ setup(
         "pyyaml>=6",
         "rich>=13",
         "safetensors>=0.4.3",
+        "scipy>=1.11",
         "torch>=2.6,<2.14",
         "typer>=0.12",
     ],
