@@ -4,27 +4,17 @@ Exit codes: 0 done, 1 failed (also when one clip of many failed), 2 wrong use.
 """
 
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from hdrvideo import __version__
+from hdrvideo.cli_world import synth_app, validate_app
 from hdrvideo.config import Settings, load_settings
 from hdrvideo.errors import HdrVideoError, SettingsError
+from hdrvideo.terminal import Device, err_console, out_console, say, show_progress
 
 app = typer.Typer(
     name="hdrvideo",
@@ -33,16 +23,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out_console = Console(highlight=False, soft_wrap=True)
-err_console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class Device(str, Enum):
-    """Where the nets run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+app.add_typer(synth_app)
+app.add_typer(validate_app)
 
 
 Clips = Annotated[list[str], typer.Argument(help="Videos, folders of pictures, or glob patterns.")]
@@ -94,7 +76,7 @@ def annotate(
     n_failed = 0
     for clip, folder in zip(clips, folders, strict=True):
         try:
-            with _progress(clip, jobs.claimed_frames(clip, settings)) as on_progress:
+            with show_progress(clip, jobs.claimed_frames(clip, settings)) as on_progress:
                 done = jobs.annotate_to(
                     clip,
                     folder,
@@ -107,14 +89,14 @@ def annotate(
             _complain(error)
             n_failed += 1
             continue
-        _say(f"{clip} -> {done.folder}")
+        say(f"{clip} -> {done.folder}")
         for line in jobs.describe(done.counts):
-            _say("  " + line)
+            say("  " + line)
         if done.camera.source == "assumed":
-            _say("  camera assumed (60 degree view): depth is not metric; see --focal and --fov")
+            say("  camera assumed (60 degree view): depth is not metric; see --focal and --fov")
     if n_failed:
         if len(clips) > 1:
-            _say(f"{n_failed} of {len(clips)} clips failed")
+            say(f"{n_failed} of {len(clips)} clips failed")
         raise typer.Exit(1)
 
 
@@ -131,7 +113,7 @@ def export(
     from hdrvideo.output.save import load_track
 
     target = out or default_path(track, format)
-    _say(str(write(load_track(track), format, target, overwrite=overwrite)))
+    say(str(write(load_track(track), format, target, overwrite=overwrite)))
 
 
 @app.command()
@@ -147,7 +129,7 @@ def render(
     from hdrvideo.output.overlay import OverlayStyle
 
     target = out or track.parent / "overlay.mp4"
-    with _progress(clip, jobs.claimed_frames(clip, Settings())) as on_progress:
+    with show_progress(clip, jobs.claimed_frames(clip, Settings())) as on_progress:
         jobs.render(
             clip,
             track,
@@ -156,7 +138,7 @@ def render(
             overwrite=overwrite,
             on_progress=on_progress,
         )
-    _say(str(target))
+    say(str(target))
 
 
 @app.command()
@@ -165,7 +147,7 @@ def report(clip: Clip, track: Track, out: OutFile = None, overwrite: Overwrite =
     from hdrvideo import jobs
 
     target = out or track.parent / "report.png"
-    _say(str(jobs.report(clip, track, target, overwrite=overwrite)))
+    say(str(jobs.report(clip, track, target, overwrite=overwrite)))
 
 
 @app.command()
@@ -175,7 +157,7 @@ def doctor() -> None:
 
     findings = examine()
     for finding in findings:
-        _say(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.found}")
+        say(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.found}")
     if not all(f.ok for f in findings):
         raise typer.Exit(1)
 
@@ -193,44 +175,7 @@ def bench(
 
     settings = load_settings(config) if config else Settings()
     for line in time_stages(clip, settings, jobs.build_for(settings, device.value), repeats):
-        _say(line)
-
-
-@contextmanager
-def _progress(name: str, total: int | None) -> Iterator[Callable[[str, int], None]]:
-    """Show a bar on a terminal; elsewhere a plain line now and then."""
-    if not err_console.is_terminal:
-        yield _PlainProgress(name, total)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err_console, transient=True) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda stage, n: bar.update(task, completed=n, description=f"{name}: {stage}")
-
-
-class _PlainProgress:
-    """Writes a line to standard error every ten seconds."""
-
-    EVERY_SECONDS = 10.0
-
-    def __init__(self, name: str, total: int | None) -> None:
-        self._name = name
-        self._of = "" if total is None else f" of {total}"
-        self._next = time.monotonic() + self.EVERY_SECONDS
-
-    def __call__(self, stage: str, n: int) -> None:
-        if time.monotonic() >= self._next:
-            err_console.print(f"{self._name}: {stage} {n}{self._of} frames", markup=False)
-            self._next = time.monotonic() + self.EVERY_SECONDS
-
-
-def _say(line: str) -> None:
-    out_console.print(line, markup=False)
+        say(line)
 
 
 def _complain(error: HdrVideoError) -> None:
