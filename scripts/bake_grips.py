@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from hdrvideo.hand import FINGERS
+from hdrvideo.hand import FINGERS, KNUCKLES
 from hdrvideo.handmodel import (
     JOINT_LIMITS_DEG,
     PARTS,
@@ -31,17 +32,24 @@ from hdrvideo.handmodel import (
 )
 from hdrvideo.synth.contact import BallHand, ball_hand
 
-N_TRIES, N_STEPS = 96, 200
-LIMIT = {"touching": 60.0, "interlocked": 250.0}
-FLAT = {"thumb": (0, 0, 0), "index": (5, 5, 5), "middle": (5, 5, 5), "ring": (5, 5, 5), "little": (5, 5, 5)}
-RELAXED = {"thumb": (10, 15, 15), "index": (20, 25, 10), "middle": (25, 30, 15), "ring": (28, 32, 15), "little": (30, 32, 15)}
-HALF = {"thumb": (15, 20, 25), "index": (45, 45, 25), "middle": (48, 48, 25), "ring": (50, 48, 25), "little": (50, 45, 25)}
-FIST = {"thumb": (30, 35, 40), "index": (75, 90, 50), "middle": (78, 92, 50), "ring": (80, 92, 50), "little": (80, 90, 50)}
-CLASP = {"thumb": (15, 15, 15), "index": (60, 45, 15), "middle": (62, 45, 15), "ring": (62, 45, 15), "little": (60, 45, 15)}
-POINT = FIST | {"index": (8, 8, 5)}
-PINCH = {"thumb": (35, 20, 20), "index": (45, 45, 20), "middle": (40, 40, 20), "ring": (45, 40, 20), "little": (45, 40, 20)}
-HOOK = {"thumb": (10, 10, 10), "index": (25, 80, 40), "middle": (25, 80, 40), "ring": (25, 80, 40), "little": (25, 80, 40)}
-CUP = {"thumb": (5, 5, 5), "index": (20, 15, 8), "middle": (22, 18, 8), "ring": (24, 18, 8), "little": (26, 18, 8)}
+N_STEPS = 200
+# What is kept: the least energies below the limit whose meshes overlap and gape by less.
+LIMIT = {"touching": 80.0, "interlocked": 350.0}
+N_KEPT, OVERLAP_MM, GAP_MM = 24, 3.0, 5.0
+
+# Flexion of the three joints of thumb, index, middle, ring and little finger, degrees.
+# fmt: off
+FLAT = ((0, 0, 0), (5, 5, 5), (5, 5, 5), (5, 5, 5), (5, 5, 5))
+RELAXED = ((10, 15, 15), (20, 25, 10), (25, 30, 15), (28, 32, 15), (30, 32, 15))
+HALF = ((15, 20, 25), (45, 45, 25), (48, 48, 25), (50, 48, 25), (50, 45, 25))
+FIST = ((30, 35, 40), (75, 90, 50), (78, 92, 50), (80, 92, 50), (80, 90, 50))
+CLASP = ((15, 15, 15), (60, 45, 15), (62, 45, 15), (62, 45, 15), (60, 45, 15))
+PINCH = ((35, 20, 20), (45, 45, 20), (40, 40, 20), (45, 40, 20), (45, 40, 20))
+HOOK = ((10, 10, 10), (25, 80, 40), (25, 80, 40), (25, 80, 40), (25, 80, 40))
+CUP = ((5, 5, 5), (20, 15, 8), (22, 18, 8), (24, 18, 8), (26, 18, 8))
+POINT = (FIST[0], (8, 8, 5), *FIST[2:])
+LOOSE_FIST = ((20, 20, 20), *FIST[1:])
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -55,58 +63,103 @@ class Kind:
         left: Of the left hand.
         fingers: Where the left hand's fingers point.
         palm: Where its palm looks.
-        meet: Names of places ``right on left`` that shall meet; the first pair also places the hand.
+        meet: Places ``right:left`` that shall meet; the first pair also places the left hand.
         off_mm: Distance of the first pair before relaxing.
         turn_deg: How far the left hand may be turned at random.
         shift_mm: How far it may be shifted at random.
         spread: Abduction of index and little, degrees, both hands.
+        knuckles_mm: How far the rows of knuckles may be apart, or None.
+        tries: How many jittered copies.
     """
 
     name: str
     relation: str
-    right: dict
-    left: dict
+    right: tuple[tuple[int, ...], ...]
+    left: tuple[tuple[int, ...], ...]
     fingers: tuple[float, float, float]
     palm: tuple[float, float, float]
-    meet: tuple[tuple[str, str], ...]
+    meet: tuple[str, ...]
     off_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     turn_deg: float = 20.0
     shift_mm: float = 8.0
     spread: float = 0.0
     knuckles_mm: float | None = None
+    tries: int = 96
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """The places that shall meet, of the right and the left hand."""
+        return [(right, left) for right, left in (pair.split(":") for pair in self.meet)]
 
 
-PALMS = (("palm", "palm"),)
+# fmt: off
 KINDS = (
-    Kind("prayer", "touching", FLAT, FLAT, (0, -1, 0), (0, 0, 1), (("palm", "palm"), ("middle_tip", "middle_tip"), ("little_tip", "little_tip")), (0, 0, -30), 8),
-    Kind("clap", "touching", FLAT, FLAT, (-0.5, -0.8, 0), (0, 0, 1), PALMS, (0, 0, -30), 25, 15),
-    Kind("clap_across", "touching", CUP, CUP, (-1, -0.3, 0), (0, 0, 1), PALMS, (0, 0, -30), 25, 12),
-    Kind("steeple", "touching", RELAXED, RELAXED, (0, -0.8, 0.6), (0, -0.6, 0.8), tuple((f"{f}_tip", f"{f}_tip") for f in FINGERS), (0, 0, -12), 10),
-    Kind("index_tips", "touching", POINT, POINT, (1, 0.0, 0.2), (0, 0, -1), (("index_tip", "index_tip"),), (0, -8, 0), 30),
-    Kind("pinch_finger", "touching", PINCH, RELAXED, (-0.3, 0.2, -1), (1, 0, 0), (("index_tip", "index_tip"), ("thumb_tip", "index_tip")), (0, 0, -10), 35),
-    Kind("on_back", "touching", CUP, RELAXED, (-0.4, -0.9, 0), (0, 0, -1), (("palm", "back"),), (0, 0, -28), 30, 15),
-    Kind("on_back_across", "touching", CUP, RELAXED, (-1, 0, 0), (0, 0, -1), (("palm", "back"),), (0, 0, -28), 25, 15),
-    Kind("hold_wrist", "touching", HALF, RELAXED, (-1, 0.1, 0), (0, 0, -1), (("palm", "wrist"), ("middle_tip", "wrist"), ("thumb_tip", "wrist")), (0, -25, -35), 20),
-    Kind("sides", "touching", CUP, CUP, (0, -1, 0), (0, 0.1, -1), (("little", "little"), ("ulnar", "ulnar")), (-18, 0, 0), 15),
-    Kind("fists", "touching", FIST, FIST, (0, 1, 0), (0, 0, -1), (("index", "index"), ("middle", "middle")), (0, -35, 0), 20, 12),
-    Kind("fist_on_palm", "touching", CUP, FIST, (-0.7, 0, 0.7), (-0.7, 0, -0.7), (("palm", "middle"), ("palm", "ring")), (0, 0, -35), 25, 12),
-    Kind("point_palm", "touching", CUP, POINT, (-0.3, -0.3, 1), (0.5, 0.8, 0.2), (("palm", "index_tip"),), (0, 0, -10), 30, 15),
-    Kind("tips_on_back", "touching", RELAXED, RELAXED, (-0.8, -0.5, 0), (0, 0, -1), (("middle_tip", "back"), ("index_tip", "back"), ("ring_tip", "back")), (0, 0, -15), 30, 15),
-    Kind("tips_on_palm", "touching", CUP, RELAXED, (-0.8, 0, 0.6), (-0.5, 0, 0.8), (("palm", "middle_tip"), ("palm", "index_tip")), (0, 0, -12), 30, 15),
-    Kind("cross_wrists", "touching", RELAXED, RELAXED, (0.7, -0.7, 0), (0, 0, -1), (("wrist", "wrist"),), (0, 0, -45), 30, 15),
-    Kind("clasp", "interlocked", CLASP, CLASP, (0, -1, 0.25), (0, 0.25, 1), (("palm", "palm"), ("middle_tip", "back"), ("ring_tip", "back"), ("back", "middle_tip"), ("back", "ring_tip")), (10, 0, -48), 10, 4, 16, 55.0),
-    Kind("clasp_turned", "interlocked", CLASP, CLASP, (-0.6, -0.8, 0.2), (0, 0.2, 1), (("palm", "palm"), ("middle_tip", "back"), ("ring_tip", "back"), ("back", "middle_tip"), ("back", "ring_tip")), (10, 0, -48), 12, 4, 16, 55.0),
-    Kind("laced_flat", "interlocked", CUP, CUP, (0, -0.35, 0.95), (0, 0.95, 0.35), (("middle", "middle"), ("ring", "ring"), ("index", "middle"), ("middle", "ring")), (10, -10, 0), 14, 4, 16, 85.0),
-    Kind("laced_out", "interlocked", RELAXED, RELAXED, (0, 0.4, 0.9), (0, 0.9, -0.4), (("middle", "middle"), ("ring", "ring"), ("index", "middle"), ("middle", "ring")), (10, -8, 0), 14, 4, 16, 85.0),
-    Kind("laced_back", "interlocked", CLASP, RELAXED, (0, -1, 0.1), (0, -0.1, -1), (("palm", "back"), ("middle", "ring"), ("middle_tip", "palm"), ("ring_tip", "palm")), (10, 5, -34), 10, 4, 16, 45.0),
-    Kind("gable", "interlocked", HALF, HALF, (-1, -0.1, 0), (0, 0, 1), (("palm", "palm"), ("middle_tip", "back"), ("ring_tip", "back"), ("back", "middle_tip"), ("back", "ring_tip")), (0, 0, -36), 15, 8),
-    Kind("hook", "interlocked", HOOK, HOOK, (0, 1, 0), (0, 0, 1), (("middle", "middle"), ("ring", "index"), ("index", "ring"), ("little_tip", "index"), ("middle_tip", "palm")), (0, 0, 0), 12, 6),
-    Kind("fist_in_hand", "interlocked", HALF, FIST, (-0.3, 0.2, 1), (0, 1, 0), (("palm", "middle"), ("palm", "ring"), ("middle_tip", "back"), ("ring_tip", "back")), (0, 0, -40), 20, 8),
-    Kind("hold_fingers", "interlocked", HALF, FLAT, (-1, 0, 0), (0, 0.6, 0.8), (("palm", "middle"), ("middle_tip", "middle"), ("ring_tip", "ring"), ("thumb_tip", "index")), (0, 0, -22), 20, 8),
-    Kind("hold_index", "interlocked", FIST | {"thumb": (20, 20, 20)}, POINT, (-1, 0, 0), (0, 0.6, 0.8), (("palm", "index"), ("middle_tip", "index"), ("index_tip", "index"), ("ring_tip", "index")), (0, 0, -22), 20, 8),
-    Kind("hold_thumb", "interlocked", FIST | {"thumb": (20, 20, 20)}, HALF, (0, 0, -1), (0, -1, 0), (("palm", "thumb"), ("middle_tip", "thumb"), ("index_tip", "thumb")), (0, 0, -22), 25, 8),
-    Kind("grasp_hand", "interlocked", HALF, RELAXED, (-1, 0, 0.1), (0, 0, -1), (("palm", "back"), ("middle_tip", "palm"), ("thumb_tip", "palm"), ("ring_tip", "palm")), (0, 0, -36), 20, 8),
+    Kind("prayer", "touching", FLAT, FLAT, (0, -1, 0), (0, 0, 1), ("palm:palm",
+         "middle_tip:middle_tip", "little_tip:little_tip"), (0, 0, -30), turn_deg=8),
+    Kind("clap", "touching", FLAT, FLAT, (-0.5, -0.8, 0), (0, 0, 1), ("palm:palm",), (0, 0, -30),
+         turn_deg=25, shift_mm=15),
+    Kind("clap_across", "touching", CUP, CUP, (-1, -0.3, 0), (0, 0, 1), ("palm:palm",), (0, 0,
+         -30), turn_deg=25, shift_mm=12),
+    Kind("steeple", "touching", RELAXED, RELAXED, (0, -0.8, 0.6), (0, -0.6, 0.8),
+         ("thumb_tip:thumb_tip", "index_tip:index_tip", "middle_tip:middle_tip",
+         "ring_tip:ring_tip", "little_tip:little_tip"), (0, 0, -12), turn_deg=10),
+    Kind("index_tips", "touching", POINT, POINT, (1, 0.0, 0.2), (0, 0, -1),
+         ("index_tip:index_tip",), (0, -8, 0), turn_deg=30),
+    Kind("pinch_finger", "touching", PINCH, RELAXED, (-0.3, 0.2, -1), (1, 0, 0),
+         ("index_tip:index_tip", "thumb_tip:index_tip"), (0, 0, -10), turn_deg=35),
+    Kind("on_back", "touching", CUP, RELAXED, (-0.4, -0.9, 0), (0, 0, -1), ("palm:back",), (0, 0,
+         -28), turn_deg=30, shift_mm=15),
+    Kind("on_back_across", "touching", CUP, RELAXED, (-1, 0, 0), (0, 0, -1), ("palm:back",), (0, 0,
+         -28), turn_deg=25, shift_mm=15),
+    Kind("hold_wrist", "touching", HALF, RELAXED, (-1, 0.1, 0), (0, 0, -1), ("palm:wrist",
+         "middle_tip:wrist", "thumb_tip:wrist"), (0, -25, -35)),
+    Kind("sides", "touching", CUP, CUP, (0, -1, 0), (0, 0.1, -1), ("little:little", "ulnar:ulnar"),
+         (-18, 0, 0), turn_deg=15),
+    Kind("fists", "touching", FIST, FIST, (0, 1, 0), (0, 0, -1), ("index:index", "middle:middle"),
+         (0, -35, 0), shift_mm=12, tries=192),
+    Kind("fist_on_palm", "touching", CUP, FIST, (-0.7, 0, 0.7), (-0.7, 0, -0.7), ("palm:middle",
+         "palm:ring"), (0, 0, -35), turn_deg=25, shift_mm=12),
+    Kind("point_palm", "touching", CUP, POINT, (-0.3, -0.3, 1), (0.5, 0.8, 0.2),
+         ("palm:index_tip",), (0, 0, -10), turn_deg=30, shift_mm=15),
+    Kind("tips_on_back", "touching", RELAXED, RELAXED, (-0.8, -0.5, 0), (0, 0, -1),
+         ("middle_tip:back", "index_tip:back", "ring_tip:back"), (0, 0, -15), turn_deg=30,
+         shift_mm=15),
+    Kind("tips_on_palm", "touching", CUP, RELAXED, (-0.8, 0, 0.6), (-0.5, 0, 0.8),
+         ("palm:middle_tip", "palm:index_tip"), (0, 0, -12), turn_deg=30, shift_mm=15),
+    Kind("cross_wrists", "touching", RELAXED, RELAXED, (0.7, -0.7, 0), (0, 0, -1),
+         ("wrist:wrist",), (0, 0, -45), turn_deg=30, shift_mm=15),
+    Kind("clasp", "interlocked", CLASP, CLASP, (0, -1, 0.25), (0, 0.25, 1), ("palm:palm",
+         "middle_tip:back", "ring_tip:back", "back:middle_tip", "back:ring_tip"), (10, 0, -48),
+         turn_deg=10, shift_mm=4, spread=16, knuckles_mm=55.0, tries=288),
+    Kind("clasp_turned", "interlocked", CLASP, CLASP, (-0.6, -0.8, 0.2), (0, 0.2, 1), ("palm:palm",
+         "middle_tip:back", "ring_tip:back", "back:middle_tip", "back:ring_tip"), (10, 0, -48),
+         turn_deg=12, shift_mm=4, spread=16, knuckles_mm=55.0, tries=288),
+    Kind("laced_flat", "interlocked", CUP, CUP, (0, -0.35, 0.95), (0, 0.95, 0.35),
+         ("middle:middle", "ring:ring", "index:middle", "middle:ring"), (10, -10, 0), turn_deg=14,
+         shift_mm=4, spread=16, knuckles_mm=85.0),
+    Kind("laced_out", "interlocked", RELAXED, RELAXED, (0, 0.4, 0.9), (0, 0.9, -0.4),
+         ("middle:middle", "ring:ring", "index:middle", "middle:ring"), (10, -8, 0), turn_deg=14,
+         shift_mm=4, spread=16, knuckles_mm=85.0),
+    Kind("laced_back", "interlocked", CLASP, RELAXED, (0, -1, 0.1), (0, -0.1, -1), ("palm:back",
+         "middle:ring", "middle_tip:palm", "ring_tip:palm"), (10, 5, -34), turn_deg=10, shift_mm=4,
+         spread=16, knuckles_mm=45.0),
+    Kind("gable", "interlocked", HALF, HALF, (-1, -0.1, 0), (0, 0, 1), ("palm:palm",
+         "middle_tip:back", "ring_tip:back", "back:middle_tip", "back:ring_tip"), (0, 0, -36),
+         turn_deg=15, tries=192),
+    Kind("hook", "interlocked", HOOK, HOOK, (0, 1, 0), (0, 0, 1), ("middle:middle", "ring:index",
+         "index:ring", "little_tip:index", "middle_tip:palm"), (0, 0, 0), turn_deg=12, shift_mm=6),
+    Kind("fist_in_hand", "interlocked", HALF, FIST, (-0.3, 0.2, 1), (0, 1, 0), ("palm:middle",
+         "palm:ring", "middle_tip:back", "ring_tip:back"), (0, 0, -40)),
+    Kind("hold_fingers", "interlocked", HALF, FLAT, (-1, 0, 0), (0, 0.6, 0.8), ("palm:middle",
+         "middle_tip:middle", "thumb_tip:index"), (0, 0, -32), tries=192),
+    Kind("hold_index", "interlocked", LOOSE_FIST, POINT, (-1, 0, 0), (0, 0.6, 0.8), ("palm:index",
+         "middle_tip:index", "index_tip:index", "ring_tip:index"), (0, 0, -22)),
+    Kind("hold_thumb", "interlocked", LOOSE_FIST, HALF, (0, 0, -1), (0, -1, 0), ("palm:thumb",
+         "middle_tip:thumb", "index_tip:thumb"), (0, 0, -22), turn_deg=25),
+    Kind("grasp_hand", "interlocked", HALF, RELAXED, (-1, 0, 0.1), (0, 0, -1), ("palm:back",
+         "middle_tip:palm", "thumb_tip:palm", "ring_tip:palm"), (0, 0, -36)),
 )
+# fmt: on
 
 
 class Places:
@@ -132,18 +185,14 @@ class Places:
         for name, chosen in self.of.items():
             if not chosen.any():
                 raise SystemExit(f"no ball lies at {name}")
-        # Where on the skin a place is, and where it looks, for the rough placing.
-        self.middle = {name: rest[chosen].mean(dim=0) for name, chosen in self.of.items()}
 
 
-def bends(pose: dict, spread: float) -> Tensor:
+def bends(pose: tuple[tuple[int, ...], ...], spread: float) -> Tensor:
     """Give ``(15, 3)`` degrees of flexion, abduction, twist."""
-    out = torch.zeros(15, 3)
-    fan = {"index": 1.0, "middle": 0.25, "ring": -0.4, "little": -1.0}
-    for f, finger in enumerate(FINGERS):
-        out[3 * f : 3 * f + 3, 0] = torch.tensor([float(v) for v in pose[finger]])
-        out[3 * f, 1] = spread * fan.get(finger, 0.0)
-    return out
+    out = torch.zeros(5, 3, 3)
+    out[..., 0] = torch.tensor(pose)
+    out[1:, 0, 1] = spread * torch.tensor([1.0, 0.25, -0.4, -1.0])
+    return out.flatten(0, 1)
 
 
 def frame(fingers: tuple, palm: tuple) -> Tensor:
@@ -195,7 +244,7 @@ class Relaxer:
         for side in range(2):
             away = (balls[:, side, i] - balls[:, side, j]).norm(dim=-1)
             total = total + (sums - away).clamp(min=0).square().sum(dim=1)
-        for right, left in kind.meet:
+        for right, left in kind.places:
             rows, columns = self.places.of[right], self.places.of[left]
             least = gap[:, rows][:, :, columns].amin(dim=(1, 2))
             total = total + 2.0 * (least - 0.5).clamp(min=0).square().clamp(max=900)
@@ -212,33 +261,41 @@ class Relaxer:
 
     @property
     def knuckle(self) -> Tensor:
-        rest = self.balls.model.template_mm
-        near = [(rest - self.balls.model.joints_mm[j]).norm(dim=-1).argmin() for j in (5, 9, 13, 17)]
-        return torch.stack(near)
+        """The balls at the four knuckles."""
+        knuckles = self.balls.model.joints_mm[list(KNUCKLES)]
+        return torch.cdist(knuckles, self.balls.model.template_mm).argmin(dim=1)
 
     def start(self, kind: Kind, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Jitter the rough pose: angles ``(B, 2, 15, 3)``, turn ``(B, 3)``, shift ``(B, 3)``."""
         poses = torch.stack([bends(pose, kind.spread) for pose in (kind.right, kind.left)])
-        noise = rng.normal(size=(N_TRIES, 2, 15, 3)) * [7.0, 4.0, 0.0]
-        together = rng.normal(size=(N_TRIES, 2, 1, 1)) * 8 * np.array([1.0, 0, 0])
+        noise = rng.normal(size=(kind.tries, 2, 15, 3)) * [7.0, 4.0, 0.0]
+        together = rng.normal(size=(kind.tries, 2, 1, 1)) * 8 * np.array([1.0, 0, 0])
         angles = poses + torch.from_numpy(noise + together).float()
         angles = angles.clamp(self.low, self.high)
-        axis = rng.normal(size=(N_TRIES, 3))
-        axis *= rng.uniform(0, math.radians(kind.turn_deg), (N_TRIES, 1)) / np.linalg.norm(axis, axis=1, keepdims=True)
-        turns = axis_angle_to_matrix(torch.from_numpy(axis).float()) @ frame(kind.fingers, kind.palm)
-        right, left = kind.meet[0]
-        eye = torch.zeros(N_TRIES, 3)
-        balls = self.pose(angles, matrix_to_axis_angle(turns), eye)
-        anchor = balls[:, 0, self.places.of[right]].mean(1) - balls[:, 1, self.places.of[left]].mean(1)
-        shift = anchor + torch.tensor(kind.off_mm) + torch.from_numpy(rng.normal(size=(N_TRIES, 3)) * kind.shift_mm).float()
+        axis = rng.normal(size=(kind.tries, 3))
+        most = math.radians(kind.turn_deg)
+        size = rng.uniform(0, most, (kind.tries, 1)) / np.linalg.norm(axis, axis=1, keepdims=True)
+        jitter = axis_angle_to_matrix(torch.from_numpy(axis * size).float())
+        turns = jitter @ frame(kind.fingers, kind.palm)
+        right, left = kind.places[0]
+        balls = self.pose(angles, matrix_to_axis_angle(turns), torch.zeros(kind.tries, 3))
+        right_mm = balls[:, 0, self.places.of[right]].mean(1)
+        left_mm = balls[:, 1, self.places.of[left]].mean(1)
+        noise = torch.from_numpy(rng.normal(size=(kind.tries, 3)) * kind.shift_mm).float()
+        shift = right_mm - left_mm + torch.tensor(kind.off_mm) + noise
         return angles, matrix_to_axis_angle(turns), shift
 
     def relax(self, kind: Kind, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Give the relaxed tries as :meth:`start` does."""
         rng = np.random.default_rng(seed)
         start, turn0, shift0 = self.start(kind, rng)
         angles = start.clone().requires_grad_()
         turn, shift = turn0.clone().requires_grad_(), shift0.clone().requires_grad_()
-        groups = [{"params": [angles], "lr": 1.2}, {"params": [turn], "lr": 0.015}, {"params": [shift], "lr": 1.0}]
+        groups = [
+            {"params": [angles], "lr": 1.2},
+            {"params": [turn], "lr": 0.015},
+            {"params": [shift], "lr": 1.0},
+        ]
         steps = torch.optim.Adam(groups)
         for step in range(N_STEPS):
             for group in steps.param_groups:
@@ -277,41 +334,41 @@ def mesh_check(hand: HandModel, angles: Tensor, turn: Tensor, shift: Tensor) -> 
     return deepest, gap
 
 
+def chosen(relaxer: Relaxer, hand: HandModel, kind: Kind, number: int) -> list[list[NDArray]]:
+    """Give the best tries of a kind: fingers, turn and shift of each."""
+    angles, turn, shift = relaxer.relax(kind, number)
+    balls = relaxer.pose(angles, turn, shift)
+    energy = relaxer.energy(kind, balls, angles, angles).numpy()
+    rows = zip(angles, turn, shift, strict=True)
+    overlap, gap = np.array([mesh_check(hand, *row) for row in rows]).T
+    good = (overlap < OVERLAP_MM) & (gap < GAP_MM) & (energy < LIMIT[kind.relation])
+    best = np.argsort(np.where(good, energy, np.inf))[: min(N_KEPT, good.sum())]
+    least, middle = np.percentile(energy, [5, 50])
+    print(
+        f"{kind.name:16s} kept {len(best):2d} of {good.sum():3d}, energy {least:.0f} {middle:.0f}"
+    )
+    fingers = matrix_to_axis_angle(joint_rotation(torch.deg2rad(angles)))
+    return [[value[i].numpy() for value in (fingers, turn, shift)] for i in best]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    """Bake all kinds."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-o", type=Path, default=Path("hdrvideo/weights/grips.npz"))
-    parser.add_argument("--only", default="")
-    parser.add_argument("--all", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     hand = HandModel()
     relaxer = Relaxer(ball_hand(hand))
-    rows: dict[str, list] = {"kind": [], "fingers": [], "turn": [], "shift_mm": []}
+    number_of, rows = [], []
     for number, kind in enumerate(KINDS):
-        if args.only and args.only not in kind.name:
-            continue
-        angles, turn, shift = relaxer.relax(kind, number)
-        balls = relaxer.pose(angles, turn, shift)
-        energy = relaxer.energy(kind, balls, angles, angles)
-        checks = np.array([mesh_check(hand, *row) for row in zip(angles, turn, shift)])
-        good = (checks[:, 0] < 3.0) & (checks[:, 1] < 5.0) & (energy.numpy() < LIMIT[kind.relation])
-        good |= args.all
-        best = np.argsort(np.where(good, energy.numpy(), np.inf))[: min(24, good.sum())]
-        print(f"{kind.name:16s} kept {len(best):2d} of {good.sum():2d} energy {np.percentile(energy, [5, 50]).round(1)}"
-              f" overlap {np.percentile(checks[:, 0], [5, 50, 90]).round(1)} gap {np.percentile(checks[:, 1], [5, 50, 90]).round(1)}", flush=True)
-        for i in best:
-            rows["kind"].append(number)
-            rows["fingers"].append(matrix_to_axis_angle(joint_rotation(torch.deg2rad(angles[i]))).numpy())
-            rows["turn"].append(turn[i].numpy())
-            rows["shift_mm"].append(shift[i].numpy())
+        found = chosen(relaxer, hand, kind, number)
+        number_of += [number] * len(found)
+        rows += found
+    fingers, turn, shift_mm = (np.stack(column) for column in zip(*rows, strict=True))
     names = np.array([f"{kind.relation}:{kind.name}" for kind in KINDS])
+    kinds = np.array(number_of, np.int64)
     np.savez_compressed(
-        args.o,
-        names=names,
-        kind=np.array(rows["kind"], np.int64),
-        fingers=np.array(rows["fingers"], np.float32),
-        turn=np.array(rows["turn"], np.float32),
-        shift_mm=np.array(rows["shift_mm"], np.float32),
+        args.o, names=names, kind=kinds, fingers=fingers, turn=turn, shift_mm=shift_mm
     )
 
 

@@ -88,8 +88,28 @@ def test_output_needs_no_torch():
     assert done.returncode == 0, done.stderr
 
 
-def test_frame_and_motion_run_where_no_video_library_is():
-    for path in files_of("frame", "motion"):
+# What fits the hand model to joints; joins no stages, knows no pictures.
+FIT = ("rotation", "handmodel", "chain", "ik", "first_guess", "solve", "fit", "checkpoint")
+
+
+def test_synth_knows_the_hand_and_no_stage():
+    for path in files_of("synth"):
+        assert ours(path) <= {"synth", "__version__", *GROUND, *FIT}, path
+
+
+@pytest.mark.parametrize("name", FIT)
+def test_the_fit_knows_no_stage(name):
+    assert ours(PACKAGE / f"{name}.py") <= {*GROUND, *FIT}
+
+
+def test_validate_knows_no_stage_but_what_it_reads():
+    for path in files_of("validate"):
+        assert not ours(path) & {"clip", "crop", "frame", "motion", "build", "pipeline", "jobs"}
+
+
+def test_made_data_and_nets_run_where_no_video_library_is():
+    alone = [PACKAGE / f"{name}.py" for name in FIT]
+    for path in [*files_of("frame", "motion", "synth"), *alone]:
         assert not outside(path) & {"av", "decord", "pyarrow"}, path
 
 

@@ -369,3 +369,14 @@ def test_errors_say_what_is_wrong(renderer, scene):
         renderer([(scene, 0), (made_scene(1, size_px=(48, 64)), 0)])
     with pytest.raises(SettingsError, match="supersample is 0, expected 1 to 8"):
         Renderer(assets(), supersample=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_gives_the_same_shot(scene, shot):
+    found = Renderer(assets(), device="cuda")([(scene, t) for t in range(4)])
+    assert found.rgb.is_cuda
+    for name in ("visible", "amodal", "face"):
+        differs = getattr(found, name).cpu() != getattr(shot, name)
+        assert differs.float().mean() < 2e-3, name
+    assert (found.rgb.cpu() - shot.rgb).abs().mean() < 2e-3
+    assert torch.equal(found.present.cpu(), shot.present)

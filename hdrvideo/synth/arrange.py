@@ -44,7 +44,7 @@ from hdrvideo.synth.viewpoint import Shooting, background_affine, draw_view, sho
 F64 = NDArray[np.float64]
 
 EGOCENTRIC_SHARE: Final = 0.45
-_N_DRAWS: Final = 4
+_N_DRAWS: Final = 6
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ lies well. The forearm has the hand's own roll, so a wrist only flexes and abduc
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -99,10 +100,9 @@ def arm_shape(model: HandModel, shape: F64) -> ArmShape:
     rest = model.template_mm.numpy().astype(np.float64)
     rest = rest + np.einsum("n,nvc->vc", shape, model.shape_mm.numpy())
     skin = rest[model.part.numpy() == PARTS.index("forearm")]
-    end_mm = float(skin[:, 1].max())
-    rim = skin[skin[:, 1] > end_mm - 8.0]
+    rim = rest[_rim(model)]
     elbow = 0.5 * (rim.min(axis=0) + rim.max(axis=0))
-    y = np.linspace(12.0, end_mm - 4.0, 9)
+    y = np.linspace(12.0, rim[:, 1].min() - 6.0, 9)
     nearest = np.abs(skin[:, 1] - y[:, None]).argsort(axis=1)[:, :24]
     slices = skin[nearest][:, :, [0, 2]]
     low, high = slices.min(axis=1), slices.max(axis=1)
@@ -119,15 +119,13 @@ def arm_shape(model: HandModel, shape: F64) -> ArmShape:
     )
 
 
-def turn_of(fingers: F64, palm: F64) -> F64:
-    """Give the turns ``(..., 3, 3)`` of hands whose fingers point and palms look there.
-
-    Both vectors are ``(..., 3)``; the palm's is made square to the fingers'. Holds for both sides.
-    """
-    d = fingers / np.linalg.norm(fingers, axis=-1, keepdims=True)
-    n = palm - (palm * d).sum(axis=-1, keepdims=True) * d
-    n = n / np.linalg.norm(n, axis=-1, keepdims=True)
-    return np.stack([np.cross(d, n), -d, -n], axis=-1)
+@lru_cache(maxsize=4)
+def _rim(model: HandModel) -> NDArray[np.int64]:
+    """Give the vertices at which the forearm is open: edges of one triangle only."""
+    faces = model.faces.numpy()
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    known, count = np.unique(edges, axis=0, return_counts=True)
+    return np.unique(known[count == 1])
 
 
 def mirrored(turn: F64) -> F64:

@@ -21,8 +21,6 @@ F64 = NDArray[np.float64]
 _HANDS: Final = (OWNERS.index("right_hand"), OWNERS.index("left_hand"))
 _ARMS: Final = (OWNERS.index("right_arm"), OWNERS.index("left_arm"))
 _SCENE: Final = OWNERS.index("scene")
-# In half the distance of the shoulder joints.
-_LEG_LENGTH, _THIGH_LENGTH = 4.6, 2.4
 
 
 @dataclass(frozen=True)
@@ -222,20 +220,28 @@ def _hanging(stage: Stage, clothes: Clothes, side: int) -> list[Piece]:
     return found
 
 
+def _legs(stage: Stage, look: Look) -> list[Piece]:
+    """Give two legs, standing, or sitting with the thighs forward."""
+    half, found = stage.arm.shoulder_mm, []
+    sits = stage.rng.random() < 0.4
+    for aside in (0.42, -0.42):
+        hip = np.array([aside * half, (TORSO_LENGTH - 0.1) * half, 0.0])
+        knee = hip + half * np.array([0.8 * aside, 0.3, 2.4] if sits else [0.2 * aside, 2.4, 0.1])
+        foot = knee + half * np.array([0.1 * aside, 2.4, -0.1])
+        for start, end, near, far in ((hip, knee, 0.4, 0.31), (knee, foot, 0.3, 0.22)):
+            leg = limb(float(np.linalg.norm(end - start)), near * half, far * half)
+            turn = _along(np.broadcast_to(end - start, (stage.n, 3)))
+            place = np.broadcast_to(start, (stage.n, 3))
+            found.append(Piece(leg, look, _SCENE, turn, place))
+    return found
+
+
 def _trunk(stage: Stage, clothes: Clothes) -> list[Piece]:
     """Give chest, legs (standing, or sitting with the thighs forward), head and hair."""
     half = stage.arm.shoulder_mm
     body = torso(half, TORSO_LENGTH * half, TORSO_DEPTH * half)
     found = [_still(stage, body, clothes.sleeve, np.zeros(3))]
-    sits = stage.rng.random() < 0.4
-    length = (_THIGH_LENGTH if sits else _LEG_LENGTH) * half
-    leg = limb(length, 0.4 * half, (0.32 if sits else 0.24) * half)
-    for aside in (0.42, -0.42):
-        hip = np.array([aside * half, (TORSO_LENGTH - 0.1) * half, 0.0])
-        towards = np.array([0.35 * aside, 0.12, 1.0] if sits else [0.1 * aside, 1.0, 0.0])
-        turn = _along(np.broadcast_to(towards, (stage.n, 3)))
-        place = np.broadcast_to(hip, (stage.n, 3))
-        found.append(Piece(leg, clothes.trousers, _SCENE, turn, place))
+    found += _legs(stage, clothes.trousers)
     if stage.view.camera != "egocentric":
         found.append(_still(stage, head(half), clothes.skin, np.zeros(3)))
         found.append(_still(stage, hair(half), clothes.hair, np.zeros(3)))

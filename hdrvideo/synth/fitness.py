@@ -23,6 +23,8 @@ _TOUCH_MM: Final = 4.0
 _TOGETHER, _CROSSED = 0.63, 0.55
 _HIDDEN: Final = 0.3
 _EFFORT: Final = 4.0
+# How far a shoulder may be pulled from its place.
+_SHRUG_MM: Final = 110.0
 # Joints whose line of sight is looked at: wrist, knuckles, tips.
 _LOOKED_AT: Final = (0, 5, 17, 4, 12, 20)
 
@@ -44,6 +46,10 @@ def faults(stage: Stage, relation: str, track: Track, shooting: Shooting) -> flo
     found = 0.0
     if framed.any():
         found += max(float(arms.effort[at][framed].mean()) - _EFFORT, 0)
+        half = stage.arm.shoulder_mm
+        shrug = arms.shoulder_mm - np.array([[half, 0, 0], [-half, 0, 0]])
+        shrug = np.linalg.norm(shrug, axis=-1)[:, track.present]
+        found += max(float(shrug.max()) - _SHRUG_MM, 0) / 50
         looked = joints[:, :, _LOOKED_AT]
         hidden = behind_body(looked, shooting.place_mm[at], stage.arm, relation != "none")
         found += max(float(hidden[framed].mean()) - _HIDDEN, 0) * 10
@@ -73,9 +79,10 @@ def _contact_faults(
     found = max(float(least - gap.min()), 0.0)
     if relation in ("touching", "interlocked"):
         found += 20 * max(_TOGETHER - float((gap < _TOUCH_MM).mean()), 0)
-    if relation == "crossing":
+    if relation in ("crossing", "interlocked"):
         share = (overlap_mm(stage, balls_mm, shooting.place_mm[at], radius) < -5).mean()
-        found += 20 * max(_CROSSED - float(share), 0)
+        wanted = _CROSSED if relation == "crossing" else _TOGETHER
+        found += 20 * max(wanted - float(share), 0)
     return found
 
 

@@ -165,7 +165,7 @@ def draw_lights(rng: np.random.Generator, shooting: Shooting) -> Lights:
     warmth = rng.normal(0, 0.09, (n + 1, 1)) * np.array([1.0, 0.15, -1.0])
     strength = np.r_[1.0, rng.uniform(0.1, 0.6, n - 1)]
     ambient = rng.uniform(0.2, 0.75)
-    total = np.exp(rng.normal(0.0, 0.28))
+    total = float(np.clip(np.exp(rng.normal(-0.06, 0.26)), 0.5, 1.35))
     rgb = total * (1 - 0.65 * ambient) * (strength / strength.sum() ** 0.6)[:, None]
     sky = total * ambient * 0.95 * (1 + warmth[-1])
     ground = sky * rng.uniform(0.25, 0.9) * (1 + rng.normal(0, 0.05, 3))
@@ -185,14 +185,14 @@ def draw_effects(rng: np.random.Generator) -> Effects:
     maybe: Callable[[float], bool] = lambda share: bool(rng.random() < share)  # noqa: E731
     shutter = rng.uniform(0.2, 1.0) if maybe(0.6) else 0.0
     defocus = rng.uniform(0.4, 1.6) if maybe(0.15) else rng.uniform(0.0, 0.35)
-    noise = rng.uniform(0.03, 0.06) if maybe(0.1) else abs(rng.normal(0, 0.01))
+    noise = rng.uniform(0.025, 0.05) if maybe(0.1) else abs(rng.normal(0, 0.01))
     quality = 0
     if maybe(0.6):
         quality = int(rng.integers(18, 45)) if maybe(0.2) else int(rng.integers(50, 96))
     return Effects(
         float(shutter),
         float(defocus),
-        float(np.exp(rng.normal(0, 0.14))),
+        float(np.exp(rng.normal(0, 0.1))),
         float(np.exp(rng.normal(0, 0.1))),
         np.exp(rng.normal(0, 0.035, 3)).astype(np.float32),
         float(np.clip(rng.normal(1.0, 0.15), 0.5, 1.5)) if maybe(0.98) else 0.0,

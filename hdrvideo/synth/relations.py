@@ -14,9 +14,11 @@ from hdrvideo.synth.staging import (
     held,
     leaving,
     moved,
+    pair_cost,
     place_apart,
     place_pair,
     track_of,
+    within,
 )
 from hdrvideo.synth.turns import exp_turn, random_turns, smooth_noise, step_between, unit
 from hdrvideo.synth.viewpoint import EYES_MM
@@ -68,6 +70,7 @@ def together(stage: Stage, relation: str) -> Track:
     idle = 0.12 * (fingers - fingers.mean(axis=0))
     kept = closing[:, None, None, None]
     fingers = fingers + kept * (grip.fingers + idle - fingers)
+    fingers = within(fingers)
     away_mm, away = leaving(stage, turn, wrist)
     apart_share = (1 - there)[:, None, None]
     wrists = wrist + apart_share * away_mm + _slide(stage, relation)
@@ -134,8 +137,7 @@ def _one_before_other(stage: Stage) -> tuple[F64, F64, int]:
     middle = stage.target_mm + rng.normal(0, 40, (n, 1, 3))
     middles = middle + towards[..., None] * stage.view.turn[2]
     wrists = middles - stage.middles(turns, np.zeros((2, 3)))
-    effort = solve_arms(turns, wrists, stage.arm).effort.max(axis=1)
-    best = choose(rng, effort)
+    best = choose(rng, pair_cost(stage, turns, wrists))
     return turns[best], wrists[best], int(front[best])
 
 

@@ -51,7 +51,8 @@ class Renderer:
             supersample: Samples a pixel along each axis. Colours are averaged, masks hold where
                 at least half of the samples do, other truths are those of the sample next to the
                 pixel's centre.
-            flow: Compute motion, which needs the frames before and after too; else it is NaN.
+            flow: Compute motion, which needs the frames before and after too; else it is NaN,
+                unless effects are asked for and a scene's blur needs it.
             model: The hand; None is the shipped one.
 
         Raises:
@@ -80,7 +81,9 @@ class Renderer:
         Raises:
             ShapeError: No frame, a frame outside its scene, or pictures of different sizes.
         """
-        listed = list_frames(frames, neighbours=self._flow)
+        blurred = effects_seed is not None and any(sc.effects.shutter > 0 for sc, _ in frames)
+        with_flow = self._flow or blurred
+        listed = list_frames(frames, neighbours=with_flow)
         n, s = listed.n_asked, self._supersample
         height, width = frames[0][0].height_px, frames[0][0].width_px
         mesh = self._meshes.make(stack_bodies(listed, self._device))
@@ -91,7 +94,7 @@ class Renderer:
         # Within a pixel the full and the bare picture can differ at the edge of what hides.
         bare_rgb = torch.where(visible[:, :, None], rgb[:, None], bare_rgb)
         flow = no_flow(n, height, width, self._device)
-        if self._flow:
+        if with_flow:
             moves = backdrop_moves(frames, self._device)
             flow = find_flow(mesh, layers, listed, moves, s)
         step = slice(s // 2, None, s)

@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 
 from hdrvideo.datatypes import Bool, check_array
-from hdrvideo.handmodel import PARTS
+from hdrvideo.handmodel import PARTS, clamp_to_limits, matrix_to_axis_angle
 from hdrvideo.synth.body import Arms, ArmShape, solve_arms
 from hdrvideo.synth.contact import BallHand, part_hands
 from hdrvideo.synth.grips import Grips
@@ -250,6 +251,13 @@ def _overlap(stage: Stage, track: Track, eye_mm: F64, radius_mm: F64) -> F64:
     return np.asarray(shift @ stage.view.turn)
 
 
+def within(fingers: F64) -> F64:
+    """Bring fingers ``(T, 2, 15, 3)`` axis-angle within the joints' limits."""
+    pose = torch.from_numpy(fingers).reshape(-1, 15, 3)
+    pose = clamp_to_limits(torch.cat([torch.zeros_like(pose[:, :1]), pose], dim=1))
+    return np.asarray(matrix_to_axis_angle(pose[:, 1:]).numpy().reshape(fingers.shape))
+
+
 # --- placing -----------------------------------------------------------------------------------
 
 
@@ -266,9 +274,18 @@ def place_pair(stage: Stage, turn: F64, wrist_mm: F64) -> tuple[F64, F64]:
     middle = stage.middles(turn, wrist_mm).mean(axis=0)
     offset = (turns @ turn.swapaxes(-1, -2) @ (wrist_mm - middle)[..., None])[..., 0]
     wrists = offset + stage.target_mm + rng.normal(0, 35, (_N_TRIES, 1, 3))
-    effort = solve_arms(turns, wrists, stage.arm).effort
-    best = choose(rng, effort.max(axis=1))
+    best = choose(rng, pair_cost(stage, turns, wrists))
     return turns[best], wrists[best]
+
+
+def pair_cost(stage: Stage, turns: F64, wrists_mm: F64) -> F64:
+    """Weigh N placings ``(N, 2, 3, 3)``, ``(N, 2, 3)``: easy arms, forearms not in one another."""
+    arms = solve_arms(turns, wrists_mm, stage.arm)
+    share = np.linspace(0.25, 1.0, 6)[:, None]
+    limbs = wrists_mm[:, :, None] + share * (arms.elbow_mm - wrists_mm)[:, :, None]
+    apart = np.linalg.norm(limbs[:, 0, :, None] - limbs[:, 1, None], axis=-1)
+    inside = np.maximum(95 - apart.min(axis=(1, 2)), 0)
+    return np.asarray(arms.effort.max(axis=1) + inside / 12)
 
 
 def place_apart(stage: Stage, *, least_mm: float = 190.0) -> tuple[F64, F64]:

@@ -16,6 +16,7 @@ DISTANCE_MM: Final = (600.0, 2500.0)
 # From the middle of the shoulder joints to between the eyes, with the head bent over the hands.
 EYES_MM: Final = np.array([0.0, -235.0, 165.0])
 _NEAREST_MM: Final = 130.0
+_MOST_SHARE: Final = 0.95
 # Head and chest as balls.
 _BODY_MM: Final = np.array([[0.0, -225.0, 20.0], [0.0, 60.0, 0.0], [0.0, 300.0, 0.0]])
 _BODY_RADIUS_MM: Final = np.array([130.0, 160.0, 150.0])
@@ -164,6 +165,9 @@ def _fit(
         extent = _extent(view, points_mm, middle - distance * forward, aspect)
         focal = float(np.clip(hand_share / extent, focal_least, focal_most))
         distance = float(np.clip(distance * focal * extent / hand_share, nearest, farthest))
+    extent = _extent(view, points_mm, middle - distance * forward, aspect)
+    if focal * extent > _MOST_SHARE:
+        focal = max(FOCAL_WIDTHS[0], _MOST_SHARE / extent)
     return focal, middle - distance * forward
 
 
