@@ -34,6 +34,10 @@ Relation = Annotated[str | None, typer.Option("--relation", help="What the hands
 CameraKind = Annotated[str | None, typer.Option("--camera", help="third_person or egocentric.")]
 Frames = Annotated[int, typer.Option("--frames", help="Frames a clip.")]
 Size = Annotated[str, typer.Option("--size", help="Picture size, WIDTHxHEIGHT.")]
+HandShare = Annotated[
+    tuple[float, float],
+    typer.Option("--hand-share", help="Least and most of the picture that the hands' box takes."),
+]
 Supersample = Annotated[int, typer.Option("--supersample", help="Samples a pixel side, 1 to 4.")]
 Effects = Annotated[
     bool, typer.Option("--effects/--no-effects", help="Blur, noise, compression as of a camera.")
@@ -58,6 +62,7 @@ def _render_device(device: Device) -> str:
 @synth_app.command("clip")
 def make_clip(
     out: OutFolder,
+    name: Annotated[str, typer.Option("--name", help="Stem of the file.")] = "clip",
     seed: Seed = 0,
     relation: Relation = None,
     camera: CameraKind = None,
@@ -66,31 +71,38 @@ def make_clip(
     split: Split = "train",
     skins: Skins = None,
     backgrounds: Backgrounds = None,
+    hand_share: HandShare = (0.05, 0.9),
     supersample: Supersample = 2,
     effects: Effects = True,
     device: DeviceOption = Device.auto,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make one clip: OUT/clip.mp4, and its truth beside it."""
+    """Make one clip: OUT/NAME.mp4, and its truth in OUT/truth/NAME/."""
     from hdrvideo import world
     from hdrvideo.synth.arrange import SceneSettings
 
     width, height = _size_px(size)
     settings = SceneSettings(
-        n_frames=frames, height_px=height, width_px=width, relation=relation, camera=camera
+        n_frames=frames,
+        height_px=height,
+        width_px=width,
+        relation=relation,
+        camera=camera,
+        hand_share=hand_share,
     )
     made = world.World.load(
         split, skins=skins, backgrounds=backgrounds or (), device=_render_device(device)
     )
-    with show_progress("clip", frames) as on_progress:
+    clip = out / f"{name}.mp4"
+    with show_progress(clip.name, frames) as on_progress:
         scene = world.make_clip(
-            *(made, seed, settings, out / "clip.mp4", out / "truth"),
+            *(made, seed, settings, clip, out / "truth" / name),
             supersample=supersample,
             effects=effects,
             overwrite=overwrite,
             on_progress=partial(on_progress, "rendering"),
         )
-    say(f"{out / 'clip.mp4'}: {scene.relation}, {scene.camera}, {len(scene)} frames, seed {seed}")
+    say(f"{clip}: {scene.relation}, {scene.camera}, {len(scene)} frames, seed {seed}")
 
 
 @synth_app.command("shards")

@@ -137,11 +137,21 @@ def test_splits_share_nobody_and_nothing():
         assert not names & found["test"][kind]
 
 
+def test_gloves_are_worn_as_often_as_asked():
+    assets, _, model = tools()
+    worn = [
+        draw_person(np.random.default_rng(seed), assets, model.n_shape, share)[0].glove.any()
+        for share in (0.0, 1.0)
+        for seed in range(20)
+    ]
+    assert worn == [False] * 20 + [True] * 20
+
+
 def test_a_person_looks_the_same_in_every_clip():
     assets, _, model = tools()
     by_name = {}
     for seed in range(3000):
-        person, shape = draw_person(np.random.default_rng(seed), assets, model.n_shape)
+        person, shape = draw_person(np.random.default_rng(seed), assets, model.n_shape, 0.06)
         if person.name in by_name:
             first, first_shape = by_name[person.name]
             assert np.array_equal(shape, first_shape)
@@ -183,6 +193,7 @@ def test_short_clips(relation, n_frames):
         ({"camera": "drone"}, "camera is 'drone', expected one of third_person, egocentric"),
         ({"relation_shares": (1.0,)}, "relation_shares is .* expected 8 numbers, none negative"),
         ({"relation_shares": (0.0,) * 8}, "relation_shares is .* one positive, for apart"),
+        ({"glove_share": 1.5}, "glove_share is 1.5, expected 0 to 1"),
         ({"hand_share": (0.5, 0.2)}, "hand_share is .* least and most share of the picture"),
     ],
 )

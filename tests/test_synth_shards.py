@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hdrvideo.synth.arrange import SceneSettings
 
 from hdrvideo.errors import DataError, SettingsError, WriteError
+from hdrvideo.synth.arrange import SceneSettings
 from hdrvideo.synth.scene import Shot
 from hdrvideo.synth.shards import (
     StreamSettings,

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hdrvideo.synth.arrange import SceneSettings
 from typer.testing import CliRunner
 
 from hdrvideo.cli import app
 from hdrvideo.clip import open_clip
 from hdrvideo.errors import WriteError
 from hdrvideo.sheets import draw_sheet, draw_truth, shot_pictures
+from hdrvideo.synth.arrange import SceneSettings
 from hdrvideo.validate.truth import load_truth
 from hdrvideo.world import (
     BENCHMARK_CLIPS,
@@ -143,7 +143,7 @@ def test_commands(tmp_path):
     done = run(app, ["synth", "clip", "-o", str(out), "--seed", "3", *size])
     assert done.exit_code == 0, done.output
     assert (out / "clip.mp4").exists()
-    assert load_truth(out / "truth").present.shape == (3, 2)
+    assert load_truth(out / "truth" / "clip").present.shape == (3, 2)
     shards = ["synth", "shards", "-o", str(tmp_path / "s"), "--shards", "1", "--scenes", "1"]
     done = run(app, [*shards, "--frames-each", "2", "--size", "48x48"])
     assert done.exit_code == 0, done.output

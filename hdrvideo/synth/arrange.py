@@ -71,6 +71,7 @@ class SceneSettings:
     camera: str | None = None
     relation_shares: tuple[float, ...] = (0.2, 0.17, 0.16, 0.18, 0.15, 0.06, 0.03, 0.05)
     hand_share: tuple[float, float] = (0.05, 0.9)
+    glove_share: float = 0.06
 
     def __post_init__(self) -> None:
         for name, least in (("n_frames", 1), ("height_px", 16), ("width_px", 16)):
@@ -95,6 +96,8 @@ class SceneSettings:
                 f"hand_share is {self.hand_share}, expected least and most share of the picture, "
                 "above 0 and at most 1"
             )
+        if not 0 <= self.glove_share <= 1:
+            raise SettingsError(f"glove_share is {self.glove_share}, expected 0 to 1")
 
 
 def arrange(
@@ -120,7 +123,7 @@ def arrange(
         )
     rng = np.random.default_rng([seed, SPLITS.index(assets.split)])
     relation, camera = _drawn_kind(rng, settings)
-    person, shape = draw_person(rng, assets, model.n_shape)
+    person, shape = draw_person(rng, assets, model.n_shape, settings.glove_share)
     stage = _stage(rng, settings, camera, shape, motions, model)
     clothes = draw_clothes(rng, assets, person, stage.arm.forearm_mm)
     track, shooting = _best_of(stage, settings, relation, clothes)

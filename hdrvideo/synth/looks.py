@@ -16,7 +16,7 @@ from hdrvideo.synth.viewpoint import Shooting
 F64 = NDArray[np.float64]
 
 N_PEOPLE: Final = 10_000
-SLEEVES, GLOVES, WATCH, RING, PAINTED = 0.55, 0.06, 0.12, 0.12, 0.10
+SLEEVES, WATCH, RING, PAINTED = 0.55, 0.12, 0.12, 0.10
 # Files are drawn before procedural ones so often, where there are any.
 _REAL_SHARE: Final = 0.75
 
@@ -69,7 +69,9 @@ def draw_name(rng: np.random.Generator, names: tuple[str, ...]) -> str:
     return group[int(rng.integers(len(group)))]
 
 
-def draw_person(rng: np.random.Generator, assets: Assets, n_shape: int) -> tuple[Person, F64]:
+def draw_person(
+    rng: np.random.Generator, assets: Assets, n_shape: int, glove_share: float
+) -> tuple[Person, F64]:
     """Draw a person of the split; all but the gloves follows from the person's number.
 
     Returns:
@@ -84,7 +86,7 @@ def draw_person(rng: np.random.Generator, assets: Assets, n_shape: int) -> tuple
     shine = float(own.uniform(0.35, 0.8))
     tint = own.uniform(0.82, 1.12) * own.uniform(0.94, 1.06, 3)
     painted = own.random() < PAINTED
-    glove = np.full(2, rng.random() < GLOVES)
+    glove = np.full(2, rng.random() < glove_share)
     if glove.any() and rng.random() < 0.15:
         glove[int(rng.integers(2))] = False
     person = Person(
