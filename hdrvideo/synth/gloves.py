@@ -29,12 +29,12 @@ def put_on_glove(look: F32, glove_rgb: F32, marks: HandMarks, noise: SpaceNoise,
     glove = smooth(cuff_mm + 0.6, cuff_mm - 0.6, down)
     bright, rough = _material(kind, marks, noise)
     hem = np.exp(-0.5 * ((down - cuff_mm + 2.5) / 1.2) ** 2)
-    bright = bright * (1.0 - (0.12 if kind == "rubber" else 0.3) * hem)
+    dimmed = bright * (1.0 - (0.12 if kind == "rubber" else 0.3) * hem)
     # Just below the edge lies its shadow.
     shade = 0.35 * np.exp(-0.5 * ((down - cuff_mm) / 1.8) ** 2) * (1.0 - glove)
     look = look.copy()
     look[:, :3] *= (1.0 - shade)[:, None]
-    worn = np.concatenate([glove_rgb * bright[:, None], rough[:, None]], axis=1)
+    worn = np.concatenate([glove_rgb * dimmed[:, None], rough[:, None]], axis=1)
     return np.asarray(look + glove[:, None] * (worn - look), np.float32)
 
 

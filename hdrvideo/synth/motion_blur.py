@@ -69,7 +69,7 @@ def _blur(pictures: Tensor, reach_px: Tensor, speed: Tensor, depth: Tensor, radi
     rows = torch.cat([light, speed.movedim(1, 0), depth.movedim(1, 0)]).flatten(1)
     # On a CPU a part at a time, so that it stays in the cache.
     part = _CPU_PLACES if rows.device.type == "cpu" else len(places)
-    for some in places.split(part):
+    for some in torch.split(places, part):
         light = _gather(rows, some, towards.index_select(1, some), (height, width), radius)
         by_pixel = pictures.movedim(0, 2).flatten(0, 1)
         pixel = some % (height * width)

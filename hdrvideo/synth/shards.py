@@ -283,7 +283,7 @@ def write_shards(
         ):
             save_shot(paths[k], shot)
             on_progress(k + 1)
-    entries = []
+    entries: list[dict[str, Any]] = []
     for path in paths:
         with np.load(path, allow_pickle=False) as file:
             n_pictures = len(file["present"])
