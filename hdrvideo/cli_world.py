@@ -38,7 +38,7 @@ HandShare = Annotated[
     tuple[float, float],
     typer.Option("--hand-share", help="Least and most of the picture that the hands' box takes."),
 ]
-Supersample = Annotated[int, typer.Option("--supersample", help="Samples a pixel side, 1 to 4.")]
+Supersample = Annotated[int, typer.Option("--supersample", help="Samples a pixel side, 1 to 8.")]
 Effects = Annotated[
     bool, typer.Option("--effects/--no-effects", help="Blur, noise, compression as of a camera.")
 ]

@@ -87,9 +87,12 @@ class World:
     ) -> Iterator[Shot]:
         """Render all frames of a scene, a few at a time."""
         renderer = Renderer(self.assets, device=self.device, supersample=supersample, flow=flow)
-        for start in range(0, len(scene), _CHUNK):
-            frames = [(scene, t) for t in range(start, min(start + _CHUNK, len(scene)))]
-            yield renderer(frames, effects_seed=scene.seed + start if effects else None)
+        starts = range(0, len(scene), _CHUNK)
+        chunks = ([(scene, t) for t in range(n, min(n + _CHUNK, len(scene)))] for n in starts)
+        return (
+            renderer(frames, effects_seed=scene.seed + frames[0][1] if effects else None)
+            for frames in chunks
+        )
 
 
 def make_clip(
@@ -123,11 +126,12 @@ def make_clip(
     if truth.exists() and any(truth.iterdir()) and not overwrite:
         raise WriteError(f"{truth} is not empty; choose another folder or pass --overwrite")
     scene = world.scene(seed, settings)
+    shots = world.shots(scene, supersample=supersample, effects=effects)
     base = Fraction(scene.frame_seconds).limit_denominator(60_000)
     clip.parent.mkdir(parents=True, exist_ok=True)
     truth.mkdir(parents=True, exist_ok=True)
     with _writer(clip, scene.width_px, scene.height_px, base, overwrite=overwrite) as writer:
-        save_truth(truth, _written(world, scene, writer, supersample, effects, on_progress), scene)
+        save_truth(truth, _written(shots, writer, on_progress), scene)
     return scene
 
 
@@ -137,17 +141,10 @@ def _writer(path: Path, width: int, height: int, base: Fraction, *, overwrite: b
     )
 
 
-def _written(
-    world: World,
-    scene: Scene,
-    writer: ClipWriter,
-    supersample: int,
-    effects: bool,
-    on_progress: OnProgress,
-) -> Iterator[Shot]:
+def _written(shots: Iterator[Shot], writer: ClipWriter, on_progress: OnProgress) -> Iterator[Shot]:
     """Pass the shots on and write their pictures as they come."""
     n_done = 0
-    for shot in world.shots(scene, supersample=supersample, effects=effects):
+    for shot in shots:
         for picture in shot_pictures(shot):
             writer.write(picture, n_done)
             n_done += 1

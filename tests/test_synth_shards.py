@@ -147,7 +147,7 @@ def test_wrong_files_are_refused(tmp_path):
     [
         ("n_scenes", 0, "n_scenes is 0, expected a whole number from 1 to 4096"),
         ("n_frames_each", 7, "n_frames_each is 7, expected a whole number from 1 to 6"),
-        ("supersample", 1.5, "supersample is 1.5, expected a whole number from 1 to 4"),
+        ("supersample", 1.5, "supersample is 1.5, expected a whole number from 1 to 8"),
     ],
 )
 def test_settings_are_checked(name, value, text):

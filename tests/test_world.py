@@ -157,6 +157,7 @@ def test_commands(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (["--supersample", "9"], "supersample is 9, expected 1 to 8"),
         (["--size", "big"], "--size is 'big', expected WIDTHxHEIGHT"),
         (["--relation", "dancing"], "dancing"),
         (["--split", "val"], "val"),

@@ -25,7 +25,7 @@ from hdrvideo.synth.arrange import SceneSettings, arrange
 from hdrvideo.synth.assets import Assets
 from hdrvideo.synth.motions import Motions
 from hdrvideo.synth.packing import pack_masks, pack_pictures, unpack_masks, unpack_picture
-from hdrvideo.synth.render import Renderer
+from hdrvideo.synth.render import MAX_SUPERSAMPLE, Renderer
 from hdrvideo.synth.scene import Scene, Shot
 
 MANIFEST: Final = "manifest.json"
@@ -61,7 +61,11 @@ class StreamSettings:
     supersample: int = 1
 
     def __post_init__(self) -> None:
-        limits = {"n_scenes": 4096, "n_frames_each": self.scene.n_frames, "supersample": 4}
+        limits = {
+            "n_scenes": 4096,
+            "n_frames_each": self.scene.n_frames,
+            "supersample": MAX_SUPERSAMPLE,
+        }
         for name, limit in limits.items():
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= limit:
