@@ -241,13 +241,20 @@ def score_benchmark(
     benchmark: Annotated[Path, typer.Argument(help="Folder made by `hdrvideo synth benchmark`.")],
     tracks: Annotated[Path, typer.Argument(help="Folder with <clip>/track.parquet.")],
     out: OutFolder,
+    perceptual_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--perceptual-weights", help="SqueezeNet 1.0 (.npz) to judge painted hands with."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Score tracks against the made truth; print the table and write it to OUT."""
     from hdrvideo.validate.benchmark import score_benchmark as score
     from hdrvideo.validate.report import write_report
 
-    report = score(benchmark, tracks)
+    report = score(benchmark, tracks, perceptual_weights=perceptual_weights)
+    out.mkdir(parents=True, exist_ok=True)
     say(report.to_text())
     for path in write_report(report, out, overwrite=overwrite):
         say(str(path))

@@ -5,22 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from validate_truths import random_weights
 
 from hdrvideo.errors import ShapeError, WeightsError
-from hdrvideo.validate.perceptual import SqueezeNetDistance, weight_shapes
+from hdrvideo.validate.perceptual import SqueezeNetDistance
 
 REAL = Path(__file__).parents[2] / "shared/real/weights/squeezenet_v1.0_imagenet.npz"
-
-
-def random_weights() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    weights = {}
-    for name, shape in weight_shapes().items():
-        fan_in = max(int(np.prod(shape[1:])), 1)
-        weights[name] = rng.normal(0, np.sqrt(2 / fan_in), shape).astype(np.float32)
-        if name.endswith("bias"):
-            weights[name] *= 0.01
-    return weights
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +28,11 @@ def pictures():
 
 
 def everywhere(pictures: torch.Tensor) -> torch.Tensor:
-    return torch.ones(pictures.shape[0], *pictures.shape[2:], dtype=torch.bool)
+    return torch.ones(pictures.shape[0], 1, *pictures.shape[2:], dtype=torch.bool)
 
 
 def test_equal_pictures_have_no_distance(distance, pictures):
-    assert distance(pictures, pictures, everywhere(pictures)).tolist() == [0, 0]
+    assert distance(pictures, pictures, everywhere(pictures)).tolist() == [[0], [0]]
 
 
 def test_symmetric_and_one_by_one_the_same(distance, pictures):
@@ -64,7 +54,7 @@ def test_more_noise_is_further(distance, pictures):
 
 def test_only_the_region_counts(distance, pictures):
     region = everywhere(pictures)
-    region[:, :, 24:] = False
+    region[..., 24:] = False
     far = pictures.clone()
     far[..., 90:] = 0
     near = pictures.clone()
@@ -72,6 +62,17 @@ def test_only_the_region_counts(distance, pictures):
     # The widest features see nearly the whole picture, faintly.
     assert 100 * distance(far, pictures, region).max() < distance(near, pictures, region).min()
     assert distance(pictures, near, region & False).isnan().all()
+
+
+def test_regions_together_are_regions_one_by_one(distance, pictures):
+    regions = everywhere(pictures).repeat(1, 3, 1, 1)
+    regions[:, 1, :, 40:] = False
+    regions[:, 2, :70] = False
+    other = pictures.flip(0)
+    together = distance(pictures, other, regions)
+    alone = [distance(pictures, other, regions[:, k : k + 1]) for k in range(3)]
+    torch.testing.assert_close(together, torch.cat(alone, dim=1))
+    assert len(set(together[0].tolist())) == 3
 
 
 def test_the_layers_have_the_sizes_of_the_published_net(distance):

@@ -25,7 +25,7 @@ def values(comparison: Comparison, name: str) -> np.ndarray:
 
 def scored(truth, track) -> dict[str, float]:
     found = average(
-        [clip_sums(compare(truth, track.uv_px, track.xyz_cam_mm))], n_bootstrap=0, seed=0
+        [clip_sums(compare(truth, track.uv_px, track.xyz_cam_mm), METRICS)], n_bootstrap=0, seed=0
     )
     return dict(zip(NAMES, found.value.tolist(), strict=True))
 
@@ -195,7 +195,7 @@ def test_nothing_to_find():
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
 def test_short_clips(n):
     truth = make_truth(n)
-    sums = clip_sums(compare(truth, truth.uv_px, truth.xyz_cam_mm))
+    sums = clip_sums(compare(truth, truth.uv_px, truth.xyz_cam_mm), METRICS)
     count = dict(zip(NAMES, sums.count.sum(axis=1).tolist(), strict=True))
     assert count["epe_found_px"] == 2 * n
     assert count["accel_error_wrist_20j_runs3_m_per_s2"] == 2 * max(n - 2, 0)
@@ -205,7 +205,7 @@ def test_short_clips(n):
 def test_each_sample_lies_in_its_bin():
     share = np.array([[0, 0.2499], [0.25, 0.5], [0.7499, 0.75], [0.9, 1]], np.float32)
     truth = make_truth(4, hidden_share=share)
-    sums = clip_sums(compare(truth, truth.uv_px, truth.xyz_cam_mm))
+    sums = clip_sums(compare(truth, truth.uv_px, truth.xyz_cam_mm), METRICS)
     count = {name: sums.count[m].tolist() for m, name in enumerate(NAMES)}
     assert count["hands_found_iou50_pct"] == [2, 1, 2, 3, 0]
     # The more hidden hand: 0.2499, 0.5, 0.75, 1.
@@ -279,4 +279,4 @@ def test_settings_that_cannot_be():
     with pytest.raises(SettingsError, match="at least one clip"):
         average([], n_bootstrap=0, seed=0)
     with pytest.raises(ShapeError, match="total is float64"):
-        ClipSums(np.zeros((1, 5)), np.zeros((1, 5), np.int64))
+        ClipSums(np.zeros((1, 4)), np.zeros((1, 4), np.int64))

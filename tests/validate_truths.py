@@ -2,15 +2,20 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from pycocotools import mask as coco_mask
 from tracks import make_hands, make_meta
 
 from hdrvideo.handmodel import HandModel
 from hdrvideo.synth.scene import Background, Effects, Lights, Person, Props, Scene, Shot
 from hdrvideo.track import ABSENT, OBSERVED, PoseTrack
+from hdrvideo.validate.perceptual import weight_shapes
 from hdrvideo.validate.truth import ClipTruth
 
 # The camera of tests.tracks: 60 degrees over 640 pixels.
@@ -191,3 +196,70 @@ def _tensor(name: str, value: np.ndarray) -> torch.Tensor:
     if value.dtype != bool:
         value = value.astype(np.int64 if name == "face" else np.float32)
     return torch.from_numpy(np.ascontiguousarray(value))
+
+
+def mask_row(mask: np.ndarray, frame: int, side: int, kind: str) -> dict:
+    """Give a row of masks.parquet, encoded by COCO's own code."""
+    counts = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
+    row = {"frame_index": frame, "hand": ("right", "left")[side], "kind": kind}
+    return {**row, "height": mask.shape[0], "width": mask.shape[1], "counts": counts}
+
+
+def mask_rows(truth: ClipTruth, *, grown_px: int = 0) -> list[dict]:
+    """Give the truth's masks as a prediction, or thickened ones; empty masks have no row."""
+    rows = []
+    for frame in range(len(truth)):
+        for kind, masks in zip(("visible", "amodal"), truth.masks(frame), strict=True):
+            for side, mask in enumerate(masks):
+                kernel = np.ones((2 * grown_px + 1,) * 2, np.uint8)
+                grown = cv2.dilate(mask.astype(np.uint8), kernel)
+                if grown.any():
+                    rows.append(mask_row(grown, frame, side, kind))
+    return rows
+
+
+def save_rows(path: Path, rows: list[dict]) -> Path:
+    """Write rows of masks.parquet."""
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def save_packed(folder: Path, visible: np.ndarray, amodal: np.ndarray) -> None:
+    """Write masks ``(T, 2, H, W)`` as a truth's masks.npz."""
+    masks = {"visible": visible, "amodal": amodal}
+    np.savez(folder / "masks.npz", **{k: np.packbits(v, axis=-1) for k, v in masks.items()})
+
+
+def painted_arrays(squares: np.ndarray, pictures: list) -> dict[str, np.ndarray]:
+    """Give the arrays of bare.npz: ``(T, 3)`` squares, T x 2 pictures u8 or None, lossless."""
+    codes = [b"" if p is None else encoded(p) for pair in pictures for p in pair]
+    return {
+        "square": np.asarray(squares, np.int64),
+        "jpeg": np.frombuffer(b"".join(codes), np.uint8),
+        "jpeg_end": np.cumsum([0, *map(len, codes)], dtype=np.int64),
+        "exists": np.array([[p is not None for p in pair] for pair in pictures]),
+    }
+
+
+def encoded(rgb_u8: np.ndarray) -> bytes:
+    # OpenCV tells the format by the bytes; PNG keeps numbers that a test works out by hand.
+    return cv2.imencode(".png", rgb_u8[..., ::-1])[1].tobytes()
+
+
+def truth_as_painted(folder: Path, **changes) -> dict[str, np.ndarray]:
+    """Give a truth's own bare.npz as a prediction."""
+    with np.load(folder / "bare.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    return {**arrays, "exists": np.ones((len(arrays["square"]), 2), bool), **changes}
+
+
+def random_weights() -> dict[str, np.ndarray]:
+    """Give random weights of SqueezeNet."""
+    rng = np.random.default_rng(0)
+    weights = {}
+    for name, shape in weight_shapes().items():
+        fan_in = max(int(np.prod(shape[1:])), 1)
+        weights[name] = rng.normal(0, np.sqrt(2 / fan_in), shape).astype(np.float32)
+        if name.endswith("bias"):
+            weights[name] *= 0.01
+    return weights

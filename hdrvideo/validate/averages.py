@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hdrvideo.datatypes import check_array
 from hdrvideo.errors import SettingsError
 from hdrvideo.validate.metrics import F64
-from hdrvideo.validate.protocols import METRICS, Comparison
+from hdrvideo.validate.protocols import Compared, Metric
 
 HIDDEN_BINS: Final = ("0-25 %", "25-50 %", "50-75 %", "75-100 %")
 _BIN_EDGES: Final = (0.25, 0.5, 0.75)
@@ -24,9 +24,8 @@ class ClipSums:
     """One clip's part in every average.
 
     Attributes:
-        total: ``(M, 5)`` float64 sum of samples, by metric of
-            :data:`hdrvideo.validate.protocols.METRICS` and bin of :data:`HIDDEN_BINS`; the last
-            place holds samples of no bin.
+        total: ``(M, 5)`` float64 sum of samples, by metric and bin of :data:`HIDDEN_BINS`; the
+            last place holds samples of no bin.
         count: ``(M, 5)`` int64 number of samples.
     """
 
@@ -34,9 +33,8 @@ class ClipSums:
     count: NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        shape = (len(METRICS), _NO_BIN + 1)
-        check_array("total", self.total, shape, "float64")
-        check_array("count", self.count, shape, "int64")
+        check_array("total", self.total, (None, _NO_BIN + 1), "float64")
+        check_array("count", self.count, self.total.shape, "int64")
 
 
 @dataclass(frozen=True)
@@ -58,18 +56,26 @@ class Average:
     n_clips: NDArray[np.int64]
 
 
-def clip_sums(comparison: Comparison) -> ClipSums:
+def clip_sums(compared: Compared, metrics: Sequence[Metric[Compared]]) -> ClipSums:
     """Sum a clip's samples of every metric by bin."""
-    total = np.zeros((len(METRICS), _NO_BIN + 1))
-    count = np.zeros((len(METRICS), _NO_BIN + 1), dtype=np.int64)
-    for m, metric in enumerate(METRICS):
-        samples = metric.samples(comparison)
+    total = np.zeros((len(metrics), _NO_BIN + 1))
+    count = np.zeros((len(metrics), _NO_BIN + 1), dtype=np.int64)
+    for m, metric in enumerate(metrics):
+        samples = metric.samples(compared)
         is_sample = np.isfinite(samples.value)
         share = samples.hidden_share[is_sample]
         place = np.where(np.isnan(share), _NO_BIN, np.digitize(share, _BIN_EDGES))
         total[m] = np.bincount(place, samples.value[is_sample], minlength=_NO_BIN + 1)
         count[m] = np.bincount(place, minlength=_NO_BIN + 1)
     return ClipSums(total, count)
+
+
+def joined(parts: Sequence[ClipSums]) -> ClipSums:
+    """Put the metrics of one clip's parts one after the other."""
+    return ClipSums(
+        np.concatenate([part.total for part in parts]),
+        np.concatenate([part.count for part in parts]),
+    )
 
 
 def average(

@@ -4,6 +4,9 @@ A benchmark is a folder with ``manifest.json``: a name, a version, and for every
 relation, camera, number of frames, the path of the clip and of the folder of its truth. The tracks
 lie as ``hdrvideo annotate BENCHMARK/clips/*.mp4 -o TRACKS`` leaves them: in
 ``TRACKS/<stem of the clip>/track.parquet``. Any tracker's output in that format is scored alike.
+Masks (``masks.parquet``, see :mod:`hdrvideo.validate.mask_track`) and painted bare hands
+(``bare.npz``, see :mod:`hdrvideo.validate.bare`) are scored as well where they lie beside every
+track.
 """
 
 import json
@@ -16,8 +19,16 @@ from hdrvideo.errors import DataError, TrackError
 from hdrvideo.output.save import load_track
 from hdrvideo.synth.scene import CAMERAS, RELATIONS
 from hdrvideo.track import PoseTrack
-from hdrvideo.validate.averages import HIDDEN_BINS, Average, ClipSums, average, clip_sums
-from hdrvideo.validate.protocols import METRICS, compare
+from hdrvideo.validate.averages import (
+    HIDDEN_BINS,
+    Average,
+    ClipSums,
+    average,
+    clip_sums,
+    joined,
+)
+from hdrvideo.validate.extras import Extras
+from hdrvideo.validate.protocols import METRICS, Metric, compare
 from hdrvideo.validate.report import Report, Score
 from hdrvideo.validate.truth import ClipTruth, load_truth
 
@@ -109,29 +120,36 @@ def score_benchmark(
     *,
     n_bootstrap: int = 1000,
     seed: int = 0,
+    perceptual_weights: Path | str | None = None,
     on_progress: Callable[[str, int], None] = lambda name, n_done: None,
 ) -> Report:
     """Score the tracks of all clips of a benchmark.
 
     Args:
         benchmark: The benchmark's folder.
-        tracks: Folder with ``<stem of the clip>/track.parquet`` for every clip.
+        tracks: Folder with ``<stem of the clip>/track.parquet`` for every clip; beside it there
+            may be ``masks.parquet`` and ``bare.npz``, each for all clips or for none.
         n_bootstrap: Resamples behind the 95 % intervals; 0 = none.
         seed: Of the resamples.
+        perceptual_weights: SqueezeNet's ``.npz``, for a perceptual distance of painted hands.
         on_progress: Called with a clip's name and the number of clips done.
 
     Raises:
         DataError: The benchmark is missing or damaged.
-        SettingsError: ``n_bootstrap`` is negative.
-        TrackError: A clip's track is missing, damaged, or does not fit the clip.
+        SettingsError: ``n_bootstrap`` is negative, or weights are given without painted hands.
+        TrackError: A clip's track, masks or painted hands are missing, damaged, or do not fit it.
+        WeightsError: The weights cannot be used.
     """
     listed = load_benchmark(benchmark)
+    folders = [Path(tracks) / entry.clip.stem for entry in listed.clips]
+    extras = Extras(folders, perceptual_weights)
     sums: list[ClipSums] = []
-    for entry in listed.clips:
+    for entry, folder in zip(listed.clips, folders, strict=True):
         truth = load_truth(entry.folder)
         _check_entry(entry, truth)
-        path = Path(tracks) / entry.clip.stem / "track.parquet"
-        sums.append(score_clip(truth, load_track(path), source=str(path)))
+        path = folder / "track.parquet"
+        joints = score_clip(truth, load_track(path), source=str(path))
+        sums.append(joined([joints, *extras.sums(truth, folder)]))
         on_progress(entry.name, len(sums))
     return Report(
         benchmark=listed.name,
@@ -141,12 +159,12 @@ def score_benchmark(
         n_frames=sum(entry.n_frames for entry in listed.clips),
         n_bootstrap=n_bootstrap,
         seed=seed,
-        scores=_scores(listed.clips, sums, n_bootstrap, seed),
+        scores=_scores(listed.clips, sums, (*METRICS, *extras.metrics), n_bootstrap, seed),
     )
 
 
 def score_clip(truth: ClipTruth, track: PoseTrack, *, source: str = "track") -> ClipSums:
-    """Score one clip's track.
+    """Score one clip's track; sums are of :data:`hdrvideo.validate.protocols.METRICS`.
 
     Args:
         truth: The clip's truth.
@@ -168,7 +186,7 @@ def score_clip(truth: ClipTruth, track: PoseTrack, *, source: str = "track") -> 
             f"{source} is of a clip of {size_px[0]}x{size_px[1]}, expected "
             f"{truth.width_px}x{truth.height_px} of {truth.name}; annotate the benchmark's own clip"
         )
-    return clip_sums(compare(truth, track.uv_px, track.xyz_cam_mm))
+    return clip_sums(compare(truth, track.uv_px, track.xyz_cam_mm), METRICS)
 
 
 def _check_entry(entry: BenchmarkEntry, truth: ClipTruth) -> None:
@@ -181,14 +199,18 @@ def _check_entry(entry: BenchmarkEntry, truth: ClipTruth) -> None:
 
 
 def _scores(
-    entries: tuple[BenchmarkEntry, ...], sums: list[ClipSums], n_bootstrap: int, seed: int
+    entries: tuple[BenchmarkEntry, ...],
+    sums: list[ClipSums],
+    metrics: tuple[Metric[Any], ...],
+    n_bootstrap: int,
+    seed: int,
 ) -> tuple[Score, ...]:
     """Average over everything, and by relation, hidden share, camera and clip."""
     scores: list[Score] = []
 
     def add(kind: str, group: str, chosen: list[ClipSums], hidden_bin: int | None = None) -> None:
         found = average(chosen, hidden_bin=hidden_bin, n_bootstrap=n_bootstrap, seed=seed)
-        scores.extend(_as_scores(kind, group, found))
+        scores.extend(_as_scores(kind, group, found, metrics))
 
     add("all", "all", sums)
     for kind, names in (("relation", RELATIONS), ("camera", CAMERAS)):
@@ -203,7 +225,9 @@ def _scores(
     return tuple(scores)
 
 
-def _as_scores(kind: str, group: str, found: Average) -> list[Score]:
+def _as_scores(
+    kind: str, group: str, found: Average, metrics: tuple[Metric[Any], ...]
+) -> list[Score]:
     return [
         Score(
             metric=metric.name,
@@ -215,5 +239,5 @@ def _as_scores(kind: str, group: str, found: Average) -> list[Score]:
             n_samples=int(found.n_samples[m]),
             n_clips=int(found.n_clips[m]),
         )
-        for m, metric in enumerate(METRICS)
+        for m, metric in enumerate(metrics)
     ]

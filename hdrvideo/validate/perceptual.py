@@ -53,10 +53,11 @@ class SqueezeNetDistance:
         Args:
             predicted: ``(B, 3, H, W)`` float32 RGB in 0..1, at least 64 x 64.
             true: Likewise.
-            region: ``(B, H, W)`` bool, where to compare; features see what lies around it too.
+            region: ``(B, R, H, W)`` bool, where to compare, R regions a pair; features see what
+                lies around them too.
 
         Returns:
-            ``(B,)``, 0 = equal; at most 2. NaN for an empty region.
+            ``(B, R)``, 0 = equal; at most 2. NaN for an empty region.
 
         Raises:
             ShapeError: The shapes do not fit.
@@ -64,15 +65,15 @@ class SqueezeNetDistance:
         b, _, h, w = predicted.shape
         check_array("predicted", predicted, (b, 3, max(h, MIN_SIDE_PX), max(w, MIN_SIDE_PX)), "")
         check_array("true", true, (b, 3, h, w), "")
-        check_array("region", region, (b, h, w), "bool")
-        weight = region[:, None].to(predicted)
-        total = predicted.new_zeros(b)
+        check_array("region", region, (b, None, h, w), "bool")
+        weight = region.to(predicted)
+        total = predicted.new_zeros(weight.shape[:2])
         with torch.inference_mode():
             for x, y in zip(self.features(predicted), self.features(true), strict=True):
-                unlike = (_unit(x) - _unit(y)).square().sum(dim=1)
-                _, rows, columns = unlike.shape
-                share = functional.adaptive_avg_pool2d(weight, (rows, columns))[:, 0]
-                total = total + (unlike * share).sum(dim=(1, 2)) / share.sum(dim=(1, 2))
+                unlike = (_unit(x) - _unit(y)).square().sum(dim=1, keepdim=True)
+                _, _, rows, columns = unlike.shape
+                share = functional.adaptive_avg_pool2d(weight, (rows, columns))
+                total = total + (unlike * share).sum(dim=(2, 3)) / share.sum(dim=(2, 3))
         return total / len(_COMPARED)
 
     def features(self, rgb: Tensor) -> list[Tensor]:

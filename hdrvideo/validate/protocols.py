@@ -22,7 +22,7 @@ hand (of the more hidden one for MRRPE, the mean over the run for runs); ghosts 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,8 +121,12 @@ class Samples:
     hidden_share: F64
 
 
+# What a clip's samples are taken from, such as a :class:`Comparison`.
+Compared = TypeVar("Compared")
+
+
 @dataclass(frozen=True)
-class Metric:
+class Metric(Generic[Compared]):
     """A number with its protocol.
 
     Attributes:
@@ -130,14 +134,14 @@ class Metric:
         unit: Of the value.
         is_better: ``higher``, ``lower``, or ``none`` for a figure to compare with.
         text: What it says, in a line.
-        samples: Gives a clip's samples.
+        samples: Gives a clip's samples from what was compared.
     """
 
     name: str
     unit: str
     is_better: str
     text: str
-    samples: Callable[[Comparison], Samples]
+    samples: Callable[[Compared], Samples]
 
 
 def _hands(c: Comparison, value: NDArray[Any]) -> Samples:
@@ -199,7 +203,7 @@ def _bone_scaled(c: Comparison) -> Samples:
     return _hands(c, distance[..., 1:].mean(axis=-1))
 
 
-METRICS: Final = (
+METRICS: Final[tuple[Metric[Comparison], ...]] = (
     Metric(
         *("hands_found_iou50_pct", "%", "higher"),
         "true hands with a matched prediction (boxes overlap by IoU 0.5), whatever its side",

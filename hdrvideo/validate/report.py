@@ -11,7 +11,8 @@ from typing import Any, Final
 from hdrvideo.errors import ShapeError
 from hdrvideo.output.save import save_summary, whole_file
 from hdrvideo.validate.averages import LEVEL
-from hdrvideo.validate.protocols import METRICS
+from hdrvideo.validate.extras import ALL_METRICS
+from hdrvideo.validate.protocols import Metric
 
 # What the columns of a table are; ``clip`` is in the files only.
 KINDS: Final = ("all", "relation", "hidden", "camera", "clip")
@@ -20,7 +21,7 @@ _TITLES: Final = {
     "hidden": "By hidden share of the hand",
     "camera": "By camera",
 }
-_UNITS: Final = {m.name: m.unit for m in METRICS}
+_UNITS: Final = {m.name: m.unit for m in ALL_METRICS}
 _NONE: Final = "–"
 
 
@@ -29,7 +30,7 @@ class Score:
     """One metric over one group of samples.
 
     Attributes:
-        metric: Name, see :data:`hdrvideo.validate.protocols.METRICS`.
+        metric: Name, see :data:`hdrvideo.validate.extras.ALL_METRICS`.
         kind: What the group is made by, one of :data:`KINDS`.
         group: Its name, such as ``crossing``.
         value: NaN without samples.
@@ -79,6 +80,12 @@ class Report:
     seed: int
     scores: tuple[Score, ...]
 
+    @property
+    def metrics(self) -> list[Metric[Any]]:
+        """The metrics that were scored."""
+        names = {score.metric for score in self.scores}
+        return [metric for metric in ALL_METRICS if metric.name in names]
+
     def score(self, metric: str, group: str = "all", kind: str = "all") -> Score:
         """Give one score.
 
@@ -103,7 +110,7 @@ class Report:
             },
             "metrics": [
                 {"name": m.name, "unit": m.unit, "better": m.is_better, "text": m.text}
-                for m in METRICS
+                for m in self.metrics
             ],
             "scores": [asdict(score) for score in self.scores],
         }
@@ -128,7 +135,7 @@ class Report:
             line = "|---" + "|---:" * (head.count("|") - 2) + "|"
             lines += [f"## {title}", "", head, line, *rows, ""]
         lines += ["## What they mean", ""]
-        lines += [f"- `{m.name}` ({m.unit}): {m.text}." for m in METRICS]
+        lines += [f"- `{m.name}` ({m.unit}): {m.text}." for m in self.metrics]
         return "\n".join(lines) + "\n"
 
     def to_text(self) -> str:
@@ -152,7 +159,7 @@ class Report:
     def _table(self, kind: str, cell: Callable[[Score], str]) -> list[list[str]]:
         """Give a head and a row for every metric; the table by relation has ``all`` as well."""
         kinds = ("all", kind) if kind == "relation" else (kind,)
-        cells: dict[str, list[str]] = {m.name: [m.name] for m in METRICS}
+        cells: dict[str, list[str]] = {m.name: [m.name] for m in self.metrics}
         groups = dict.fromkeys(s.group for s in self.scores if s.kind in kinds)
         for score in self.scores:
             if score.kind in kinds:
@@ -182,7 +189,7 @@ def _known(value: object) -> object:
 def _number(value: float, unit: str) -> str:
     if not math.isfinite(value):
         return _NONE
-    if unit == "0-1":
+    if unit in ("0-1", "distance"):
         return f"{value:.3f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 

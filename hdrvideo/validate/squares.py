@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdrvideo.datatypes import U8, Bool, check_array
-from hdrvideo.geometry import F64
+from hdrvideo.geometry import F64, apply_affine, invert_affine
 
 SQUARE_PX: Final = 256
 # Room round the hands, as a part of the longer side of their box.
@@ -65,6 +65,59 @@ def cut_mask(mask: Bool, square: NDArray[np.int64]) -> Bool:
     """
     check_array("mask", mask, (None, None), "bool")
     return np.asarray(_resized(mask.astype(np.float32), square, cv2.BORDER_CONSTANT) >= 0.5)
+
+
+def resample_square(
+    rgb_u8: U8, square: NDArray[np.int64], to_square: NDArray[np.int64]
+) -> tuple[U8, Bool]:
+    """Bring a square's picture to another square of the same frame.
+
+    Bilinear; where pixels become coarser they are smoothed before.
+
+    Args:
+        rgb_u8: ``(256, 256, 3)`` the picture of ``square``.
+        square: Where it lies.
+        to_square: Where it shall lie.
+
+    Returns:
+        The picture ``(256, 256, 3)``, edges repeated, and ``(256, 256)`` bool which pixels' centres
+        ``square`` covers.
+    """
+    check_array("rgb_u8", rgb_u8, (SQUARE_PX, SQUARE_PX, 3), "uint8")
+    to_frame, from_frame = frame_from_square(to_square), invert_affine(frame_from_square(square))
+    linear = from_frame[:, :2] @ to_frame[:, :2]
+    shift = apply_affine(from_frame, to_frame[None, :, 2])[0]
+    scale = float(linear[0, 0])
+    if scale > 1:
+        # A bilinear sample looks at one pixel of the source; it must know of `scale` of them.
+        sigma = 0.5 * float(np.sqrt(scale**2 - 1))
+        rgb_u8 = np.asarray(
+            cv2.GaussianBlur(rgb_u8, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        )
+    moved = cv2.warpAffine(
+        np.ascontiguousarray(rgb_u8),
+        np.concatenate([linear, shift[:, None]], axis=1),
+        (SQUARE_PX, SQUARE_PX),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    columns, rows = (scale * np.arange(SQUARE_PX) + start for start in shift)
+    inside = [(place >= -0.5) & (place <= SQUARE_PX - 0.5) for place in (rows, columns)]
+    return np.asarray(moved, dtype=np.uint8), np.logical_and.outer(*inside)
+
+
+def sample_places(mask: Bool, uv_px: NDArray[Any]) -> Bool:
+    """Give whether all four pixels round each place ``(..., 2)`` are marked; NaN is not."""
+    height, width = mask.shape
+    uv = np.asarray(uv_px, dtype=np.float64)
+    known = np.asarray(np.isfinite(uv).all(axis=-1))
+    uv = np.where(known[..., None], uv, 0)
+    low, high = np.floor(uv).astype(np.int64), np.ceil(uv).astype(np.int64)
+    inside = (low >= 0).all(axis=-1) & (high < np.array([width, height])).all(axis=-1)
+    (u0, v0), (u1, v1) = (
+        np.moveaxis(np.clip(corner, 0, [width - 1, height - 1]), -1, 0) for corner in (low, high)
+    )
+    return np.asarray(known & inside & mask[v0, u0] & mask[v0, u1] & mask[v1, u0] & mask[v1, u1])
 
 
 def _resized(picture: NDArray[Any], square: NDArray[np.int64], border: int) -> NDArray[Any]:

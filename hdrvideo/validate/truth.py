@@ -6,8 +6,6 @@ masks of both hands, one bit a pixel) and ``bare.npz`` (each hand whole and alon
 """
 
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -23,7 +21,9 @@ from hdrvideo.datatypes import F32, N_JOINTS, N_SIDES, U8, Bool, check_array
 from hdrvideo.errors import DataError, ShapeError, WriteError
 from hdrvideo.handmodel import POSE_JOINTS
 from hdrvideo.synth.scene import CAMERAS, RELATIONS, Scene, Shot
-from hdrvideo.validate.squares import SQUARE_PX, cut_mask, cut_square, square_round
+from hdrvideo.validate.archive import Shapes, check_arrays, read_arrays
+from hdrvideo.validate.bare import BarePictures, read_bare
+from hdrvideo.validate.squares import cut_mask, cut_square, square_round
 
 TRUTH_VERSION: Final = 1
 TRUTH_FILES: Final = ("truth.npz", "masks.npz", "bare.npz")
@@ -136,7 +136,7 @@ class ClipTruth:
         Raises:
             DataError: The file is missing or damaged.
         """
-        return np.asarray(self._bare["square"][frame])
+        return np.asarray(self._bare.square[frame])
 
     def square_masks(self, frame: int) -> tuple[Bool, Bool]:
         """Give :meth:`masks` in the frame's square, each ``(2, 256, 256)`` bool."""
@@ -161,13 +161,7 @@ class ClipTruth:
         Raises:
             DataError: The file is missing or damaged.
         """
-        place = frame * N_SIDES + side
-        start, stop = self._bare["jpeg_end"][place : place + 2]
-        code = self._bare["jpeg"][start:stop]
-        picture = cv2.imdecode(code, cv2.IMREAD_COLOR) if len(code) else None
-        if picture is None or picture.shape != (SQUARE_PX, SQUARE_PX, 3):
-            raise _fault(self._file("bare.npz"), f"the picture of frame {frame} is damaged")
-        return np.asarray(picture[..., ::-1], dtype=np.uint8)
+        return self._bare.picture_u8(frame, side)
 
     def _file(self, name: str) -> Path:
         if self.folder is None:
@@ -179,26 +173,15 @@ class ClipTruth:
         path = self._file("masks.npz")
         arrays = _read(path, ("visible", "amodal"))
         shape = (len(self), N_SIDES, self.height_px, -(-self.width_px // 8))
-        _check_arrays(path, arrays, {"visible": (shape, "uint8"), "amodal": (shape, "uint8")})
+        kinds: Shapes = {"visible": (shape, "uint8"), "amodal": (shape, "uint8")}
+        check_arrays(path, arrays, kinds, _fault)
         if (arrays["visible"] & ~arrays["amodal"]).any():
             raise _fault(path, "a visible pixel lies outside the whole hand")
         return arrays
 
     @cached_property
-    def _bare(self) -> dict[str, NDArray[Any]]:
-        path = self._file("bare.npz")
-        arrays = _read(path, ("square", "jpeg", "jpeg_end"))
-        n = len(self) * N_SIDES
-        shapes: dict[str, tuple[tuple[int | None, ...], str]] = {
-            "square": ((len(self), 3), "int64"),
-            "jpeg": ((None,), "uint8"),
-            "jpeg_end": ((n + 1,), "int64"),
-        }
-        _check_arrays(path, arrays, shapes)
-        ends = arrays["jpeg_end"]
-        if ends[0] != 0 or (np.diff(ends) < 0).any() or ends[-1] != len(arrays["jpeg"]):
-            raise _fault(path, f"its {n} pictures do not add up to {len(arrays['jpeg'])} bytes")
-        return arrays
+    def _bare(self) -> BarePictures:
+        return read_bare(self._file("bare.npz"), len(self), _fault, is_truth=True)
 
 
 _FROM_SCENE: Final = (
@@ -307,27 +290,7 @@ def _write(path: Path, arrays: dict[str, Any]) -> None:
 def _read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise DataError(f"no truth file {path}; {_REMEDY}")
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _fault(path, str(error)) from error
-    unlike = sorted(set(names) ^ set(arrays))
-    if unlike:
-        raise _fault(path, f"{', '.join(unlike)} missing or unknown")
-    return arrays
-
-
-def _check_arrays(
-    path: Path,
-    arrays: dict[str, NDArray[Any]],
-    shapes: dict[str, tuple[tuple[int | None, ...], str]],
-) -> None:
-    try:
-        for name, (shape, kind) in shapes.items():
-            check_array(name, arrays[name], shape, kind)
-    except ShapeError as error:
-        raise _fault(path, str(error)) from error
+    return read_arrays(path, names, _fault)
 
 
 def _fault(path: Path, reason: str) -> DataError:

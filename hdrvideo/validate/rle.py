@@ -1,0 +1,66 @@
+"""Masks from COCO's compressed run lengths, NumPy only.
+
+The format is that of COCO's ``maskApi.c``: runs of unmarked and marked pixels in turn, beginning
+with unmarked, down the columns from left to right. From the fourth run on, the difference to the
+run two before is kept. Each number is cut into 5 bits a character, lowest first, plus 48; the
+sixth bit says that more follow, the last character's fifth bit is the sign.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hdrvideo.datatypes import Bool
+from hdrvideo.errors import DataError
+
+_FIRST: Final = 48
+_BITS: Final = 5
+_MORE, _SIGN, _VALUE = 32, 16, 31
+# 35 bits: far more than any picture has pixels, and no overflow of 64.
+_MAX_CHARACTERS: Final = 7
+
+
+def decode_rle(counts: str, height_px: int, width_px: int) -> Bool:
+    """Give the mask ``(H, W)`` bool of a compressed run-length string.
+
+    Raises:
+        DataError: A character is none of the code, a number is cut off or too long, a run is
+            negative, or the runs do not add up to the picture.
+    """
+    runs = _runs(counts)
+    n_pixels = height_px * width_px
+    if (runs < 0).any():
+        raise DataError(f"run {int(np.argmax(runs < 0))} is {runs.min()}, expected 0 or more")
+    if runs.sum() != n_pixels:
+        raise DataError(
+            f"runs add up to {runs.sum()} pixels, expected {n_pixels} of {width_px}x{height_px}"
+        )
+    is_marked = np.arange(len(runs)) % 2 == 1
+    return np.asarray(np.repeat(is_marked, runs).reshape(width_px, height_px).T)
+
+
+def _runs(counts: str) -> NDArray[np.int64]:
+    code = np.frombuffer(counts.encode("utf-8"), dtype=np.uint8).astype(np.int64) - _FIRST
+    wrong = (code < 0) | (code > (_MORE | _VALUE))
+    if wrong.any():
+        raise DataError(
+            f"character {int(np.argmax(wrong))} is not of COCO's compressed run lengths"
+        )
+    is_last = code & _MORE == 0
+    if not len(code) or not is_last[-1]:
+        raise DataError(f"the last number of {len(code)} characters is cut off")
+    stop = np.flatnonzero(is_last) + 1
+    start = np.concatenate([[0], stop[:-1]])
+    length = stop - start
+    if length.max() > _MAX_CHARACTERS:
+        raise DataError(
+            f"a number has {length.max()} characters, expected {_MAX_CHARACTERS} at most"
+        )
+    place = np.arange(len(code)) - np.repeat(start, length)
+    runs = np.add.reduceat((code & _VALUE) << (_BITS * place), start)
+    is_negative = code[stop - 1] & _SIGN != 0
+    runs = runs - np.where(is_negative, np.int64(1) << (_BITS * length), 0)
+    for first in (1, 2):
+        runs[first::2] = runs[first::2].cumsum()
+    return np.asarray(runs)
