@@ -7,12 +7,14 @@ Everything follows from the seed, the split and the assets.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
+import torch
 
 from hdrvideo import __version__
 from hdrvideo.clip.write import ClipWriter
@@ -125,14 +127,26 @@ def make_clip(
     """
     if truth.exists() and any(truth.iterdir()) and not overwrite:
         raise WriteError(f"{truth} is not empty; choose another folder or pass --overwrite")
-    scene = world.scene(seed, settings)
-    shots = world.shots(scene, supersample=supersample, effects=effects)
-    base = Fraction(scene.frame_seconds).limit_denominator(60_000)
-    clip.parent.mkdir(parents=True, exist_ok=True)
-    truth.mkdir(parents=True, exist_ok=True)
-    with _writer(clip, scene.width_px, scene.height_px, base, overwrite=overwrite) as writer:
-        save_truth(truth, _written(shots, writer, on_progress), scene)
+    with _one_thread():
+        scene = world.scene(seed, settings)
+        shots = world.shots(scene, supersample=supersample, effects=effects)
+        base = Fraction(scene.frame_seconds).limit_denominator(60_000)
+        clip.parent.mkdir(parents=True, exist_ok=True)
+        truth.mkdir(parents=True, exist_ok=True)
+        with _writer(clip, scene.width_px, scene.height_px, base, overwrite=overwrite) as writer:
+            save_truth(truth, _written(shots, writer, on_progress), scene)
     return scene
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: sums are cut up by their number, and rounding would differ."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _writer(path: Path, width: int, height: int, base: Fraction, *, overwrite: bool) -> ClipWriter:

@@ -52,10 +52,30 @@ def test_another_seed_gives_other_pictures(shot):
     assert not torch.equal(shot.rgb, other.rgb)
 
 
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_workers_make_the_same_batches(stream):
     batches = list(stream_batches(MAKE, range(2, 4), n_workers=1))
     assert same(batches[0], stream[2])
     assert same(batches[1], stream[3])
+
+
+def test_threads_change_no_more_than_rounding(stream):
+    before = torch.get_num_threads()
+    shots = []
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        shots.append(stream[2])
+    torch.set_num_threads(before)
+    torch.testing.assert_close(*(s.uv_px for s in shots), atol=1e-3, rtol=0, equal_nan=True)
+    assert (shots[0].visible != shots[1].visible).float().mean() < 1e-3
 
 
 def test_consecutive_frames_follow_one_another():

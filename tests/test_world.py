@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from hdrvideo.cli import app
@@ -67,6 +68,17 @@ def test_truth_does_not_hang_on_the_chunks(made, clip):
     truth = load_truth(folder / "truth")
     uv_px = np.concatenate([s.uv_px.numpy() for s in made.shots(scene)])
     np.testing.assert_allclose(truth.uv_px, uv_px, atol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads(made, clip, tmp_path):
+    folder, _ = clip
+    before = torch.get_num_threads()
+    torch.set_num_threads(3 - min(before, 2))
+    make_clip(made, 11, SETTINGS, tmp_path / "clip.mp4", tmp_path / "truth", supersample=1)
+    assert torch.get_num_threads() == 3 - min(before, 2)
+    torch.set_num_threads(before)
+    for name in ("clip.mp4", "truth/truth.npz", "truth/masks.npz", "truth/bare.npz"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
 
 
 def test_a_clip_is_not_overwritten_by_accident(made, clip):

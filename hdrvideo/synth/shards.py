@@ -172,7 +172,8 @@ def stream_batches(
         n_workers: Processes beside this one; 0 makes them here.
 
     Yields:
-        Batch after batch; the same ones whatever the number of workers.
+        Batch after batch; the same ones whatever the number of workers, to the last bit where torch
+        has one thread, as the workers have: sums are cut up by the number of threads.
     """
     if n_workers == 0:
         stream = make()
