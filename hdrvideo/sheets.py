@@ -11,6 +11,7 @@ from hdrvideo.output.colours import SIDE_LETTERS, SIDE_RGB, TEXT_RGB
 from hdrvideo.synth.scene import Shot
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+_LABEL_PX = 16
 
 
 def shot_pictures(shot: Shot) -> list[U8]:
@@ -36,19 +37,27 @@ def draw_truth(shot: Shot, row: int) -> list[U8]:
 
 
 def draw_sheet(rows: Sequence[tuple[str, Sequence[U8]]], *, tile_px: int = 192) -> U8:
-    """Lay pictures out in labelled rows; pictures keep their shape inside square tiles."""
+    """Lay pictures out in labelled rows, each made ``tile_px`` wide."""
     n_columns = max((len(pictures) for _, pictures in rows), default=0)
-    sheet = np.full((len(rows) * (tile_px + 16), n_columns * tile_px, 3), 24, np.uint8)
-    for r, (label, pictures) in enumerate(rows):
-        top = r * (tile_px + 16)
-        cv2.putText(sheet, label, (4, top + 12), _FONT, 0.4, TEXT_RGB, 1, cv2.LINE_AA)
-        for c, picture in enumerate(pictures):
-            scale = tile_px / max(picture.shape[:2])
-            size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
-            small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            left = c * tile_px
-            sheet[top + 16 : top + 16 + size[1], left : left + size[0]] = small
-    return sheet
+    strips = []
+    for label, pictures in rows:
+        small = [_made_wide(picture, tile_px) for picture in pictures]
+        height = max((len(picture) for picture in small), default=0)
+        strip = np.full((_LABEL_PX + height, n_columns * tile_px, 3), 24, np.uint8)
+        cv2.putText(strip, label, (4, 12), _FONT, 0.4, TEXT_RGB, 1, cv2.LINE_AA)
+        for c, picture in enumerate(small):
+            place = (
+                slice(_LABEL_PX, _LABEL_PX + len(picture)),
+                slice(c * tile_px, (c + 1) * tile_px),
+            )
+            strip[place] = picture
+        strips.append(strip)
+    return np.concatenate(strips)
+
+
+def _made_wide(picture: U8, width: int) -> U8:
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def _u8(rgb: F32) -> U8:

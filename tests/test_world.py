@@ -143,7 +143,7 @@ def test_a_sheet_has_a_tile_for_each_picture():
     red = np.zeros((10, 20, 3), np.uint8)
     red[..., 0] = 255
     sheet = draw_sheet([("a", [red, red]), ("b", [red])], tile_px=40)
-    assert sheet.shape == (2 * 56, 80, 3)
+    assert sheet.shape == (2 * (16 + 20), 80, 3)
     is_red = (sheet == (255, 0, 0)).all(-1)
     assert is_red.sum() == 3 * 40 * 20
 
