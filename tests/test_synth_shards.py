@@ -67,17 +67,6 @@ def test_workers_make_the_same_batches(stream):
     assert same(batches[1], stream[3])
 
 
-def test_threads_change_no_more_than_rounding(stream):
-    before = torch.get_num_threads()
-    shots = []
-    for n_threads in (1, 2):
-        torch.set_num_threads(n_threads)
-        shots.append(stream[2])
-    torch.set_num_threads(before)
-    torch.testing.assert_close(*(s.uv_px for s in shots), atol=1e-3, rtol=0, equal_nan=True)
-    assert (shots[0].visible != shots[1].visible).float().mean() < 1e-3
-
-
 def test_consecutive_frames_follow_one_another():
     settings = StreamSettings(SCENE, n_scenes=3, n_frames_each=3, consecutive=True)
     for number in range(4):

@@ -7,16 +7,19 @@ that was broken off goes on where it was. A shard is one batch in one file.
 import hashlib
 import json
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from hdrvideo import __version__
 from hdrvideo.errors import DataError, SettingsError, ShapeError, WriteError
@@ -142,25 +145,6 @@ def stream_of(
     return ShotStream(settings, assets, Motions.load(split), seed=seed, device=device)
 
 
-class _Numbers(Dataset[dict[str, Tensor]]):
-    """A stream as a map from number to tensors, for worker processes."""
-
-    def __init__(self, make: Callable[[], ShotStream], numbers: range) -> None:
-        self._make = make
-        self._numbers = numbers
-        self._stream: ShotStream | None = None
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, row: int) -> dict[str, Tensor]:
-        if self._stream is None:
-            torch.set_num_threads(1)
-            self._stream = self._make()
-        shot = self._stream[self._numbers[row]]
-        return {name: getattr(shot, name) for name in Shot.__dataclass_fields__}
-
-
 def stream_batches(
     make: Callable[[], ShotStream], numbers: range, *, n_workers: int = 0
 ) -> Iterator[Shot]:
@@ -179,13 +163,36 @@ def stream_batches(
         stream = make()
         yield from (stream[number] for number in numbers)
         return
-    loader = DataLoader(
-        _Numbers(make, numbers),
-        batch_size=None,
-        num_workers=n_workers,
-        multiprocessing_context="spawn",
-    )
-    yield from (Shot(**tensors) for tensors in loader)
+    with ProcessPoolExecutor(
+        n_workers, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(make,)
+    ) as pool:
+        ahead: deque[Future[dict[str, NDArray[Any]]]] = deque()
+        try:
+            for number in numbers:
+                ahead.append(pool.submit(_make_in_worker, number))
+                if len(ahead) > 2 * n_workers:
+                    yield _shot_of(ahead.popleft().result())
+            while ahead:
+                yield _shot_of(ahead.popleft().result())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+# The stream of a worker process, made once by its initializer.
+_streams: list[ShotStream] = []
+
+
+def _start_worker(make: Callable[[], ShotStream]) -> None:
+    torch.set_num_threads(1)
+    _streams.append(make())
+
+
+def _make_in_worker(number: int) -> dict[str, NDArray[Any]]:
+    return _streams[0][number].to_arrays()
+
+
+def _shot_of(arrays: dict[str, NDArray[Any]]) -> Shot:
+    return Shot(**{name: torch.from_numpy(value) for name, value in arrays.items()})
 
 
 def save_shot(path: Path, shot: Shot) -> str:
