@@ -8,6 +8,7 @@ ROOT = Path(__file__).parent
 FAST = ["openvino>=2024.4"]
 TEST = ["pytest>=8", "pycocotools>=2.0.7"]
 CONVERT = ["ai-edge-litert>=1.2"]
+TRAIN = ["transformers>=5.10.1", "tensorboard>=2.15"]
 
 setup(
     name="hdrvideo",
@@ -41,7 +42,8 @@ setup(
         "test": TEST,
         "compare": [*FAST, "mediapipe==0.10.14"],
         "convert": CONVERT,
-        "dev": [*FAST, *TEST, *CONVERT, "ruff>=0.8", "mypy>=1.13"],
+        "train": TRAIN,
+        "dev": [*FAST, *TEST, *CONVERT, *TRAIN, "ruff>=0.8", "mypy>=1.13"],
     },
     entry_points={"console_scripts": ["hdrvideo=hdrvideo.cli:main"]},
     classifiers=[

@@ -9,8 +9,10 @@ from hdrvideo.checkpoint import load_weights, weights_path
 from hdrvideo.config import Settings
 from hdrvideo.crop.find import PalmFinder
 from hdrvideo.crop.palm import PalmNet
+from hdrvideo.crop.segment import Segmenter
 from hdrvideo.engine import make_runner, pick_engine
 from hdrvideo.errors import SettingsError
+from hdrvideo.frame.hasm import Hasm, HasmNet
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage
 
@@ -22,6 +24,7 @@ class Parts:
     """What the pipeline joins: palm finder and frame-level core, and what runs them where."""
 
     finder: PalmFinder
+    segmenter: Segmenter | None
     frame_stage: FrameStage
     device: torch.device
     engine: str
@@ -60,8 +63,19 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
     landmark_net = build_net("landmark", LandmarkNet(), device)
     palm = make_runner(palm_net, engine, resolution_px=PalmNet.RESOLUTION_PX)
     landmark = make_runner(landmark_net, engine, resolution_px=LandmarkNet.RESOLUTION_PX)
+    segmenter = None
+    if settings.hasm != "off":
+        hasm_net = build_net("hasm", HasmNet(), device)
+        hasm = make_runner(
+            hasm_net,
+            engine,
+            resolution_px=HasmNet.RESOLUTION_PX,
+            n_channels=HasmNet.CHANNELS,
+        )
+        segmenter = Segmenter(Hasm(hasm, device=device), resolution_px=HasmNet.RESOLUTION_PX)
     return Parts(
         finder=PalmFinder(palm, device=device, min_score=settings.find.min_score),
+        segmenter=segmenter,
         frame_stage=FrameStage(shpe=LandmarkShpe(landmark), device=device),
         device=device,
         engine=engine,

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hdrvideo.datatypes import F32, U8
+from hdrvideo.datatypes import F32, U8, Bool
 from hdrvideo.errors import SettingsError
 from hdrvideo.geometry import Camera, CropSquare
 from hdrvideo.hand import SIDES
@@ -17,6 +17,12 @@ from hdrvideo.track import ABSENT, OBSERVED, PoseTrack
 
 # Sides of the crop over that of the hand's box; the widest that shows no other hand is taken.
 CONTEXTS: Final = (2.0, 1.7, 1.4)
+# A large hand in a narrow picture gets a crop that leaves the picture, whose border is drawn out,
+# if at least this part of its side lies inside.
+PADDED_CONTEXT: Final = 1.15
+LEAST_INSIDE: Final = 0.65
+# A mask that comes so near to the picture's border may be of a hand that it cuts.
+RIM_PX: Final = 4.0
 # The skin goes so far beyond the joints, over the longer side of their box.
 SKIN_SHARE: Final = 0.1
 SHARPNESS_BLUR_PX: Final = 1.5
@@ -34,34 +40,41 @@ class HarvestRules:
         max_move: Largest mean movement of the joints from frame to frame, over that side: a fast
             hand is smeared.
         near_share: How far the other hand's box is grown before it must lie outside the crop.
-        near_seconds: So long before and after, the other hand is taken to be where it was seen.
+        near_seconds: So long before and after, a lost other hand is taken to be where it was seen.
         min_sharpness: Least :func:`sharpness`.
         min_change: Least mean movement of the joints since any hand kept of that side, over the
             box's side.
         max_fit_px: Largest error of the fitted joints in the crop of 256 pixels.
         min_covered: Least part of the mesh that the mask covers: less where an object hides it.
         min_mask_iou: Least agreement of mask and mesh.
-        max_outside_px: Greatest distance of a joint from the mask, in the crop of 256 pixels.
+        max_outside_px: Greatest distance of a finger's joint from the mask, in the crop of 256
+            pixels.
+        max_alike: Largest part of the mask's surroundings with the hand's colours.
+        sure_iou: Where mask and mesh agree so well, the surroundings may have any colours.
     """
 
-    min_confidence: float = 0.9
+    min_confidence: float = 0.85
     min_side_score: float = 0.6
-    min_hand_px: float = 64.0
-    border_share: float = 0.1
-    max_move: float = 0.1
+    min_hand_px: float = 36.0
+    border_share: float = 0.0
+    max_move: float = 0.2
     near_share: float = 0.15
-    near_seconds: float = 1.0
-    min_sharpness: float = 1.5
-    min_change: float = 0.1
+    near_seconds: float = 4.0
+    min_sharpness: float = 1.3
+    min_change: float = 0.04
     max_fit_px: float = 6.0
     min_covered: float = 0.88
-    min_mask_iou: float = 0.78
+    min_mask_iou: float = 0.75
     max_outside_px: float = 8.0
+    max_alike: float = 0.3
+    sure_iou: float = 0.85
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            limit = 1.0 if name.endswith(("confidence", "score", "covered", "iou")) else 1e4
+            limit = (
+                1.0 if name.endswith(("confidence", "score", "covered", "iou", "alike")) else 1e4
+            )
             if not 0 <= value <= limit:
                 raise SettingsError(f"HarvestRules.{name} is {value}, expected 0 to {limit:g}")
 
@@ -90,6 +103,15 @@ class Candidate:
         """The same square by its middle."""
         u, v, size = self.square
         return CropSquare(u + (size - 1) / 2, v + (size - 1) / 2, size)
+
+    def inside(self, width: int, height: int) -> Bool:
+        """Say which pixels ``(R, R)`` of the crop lie within it and the picture, not at a rim."""
+        at = np.arange(CROP_PX)
+        u, v = (at * self.step + first for first in self.first_px)
+        rim = RIM_PX * max(self.step, 1.0)
+        free = (at > 0) & (at < CROP_PX - 1)
+        across = free & (u > rim) & (u < width - 1 - rim)
+        return np.asarray((free & (v > rim) & (v < height - 1 - rim))[:, None] & across)
 
     @property
     def first_px(self) -> NDArray[np.float64]:
@@ -131,7 +153,7 @@ def select_hands(
                 continue
             objection = _objection(track, row, side, rules)
             if not objection:
-                others = _boxes_near(track, boxes[:, 1 - side], row, rules)
+                others = _boxes_near(track, boxes[:, 1 - side], row, 1 - side, rules)
                 square, objection = _free_square(track, row, side, others)
             if objection:
                 rejected[objection] += 1
@@ -166,9 +188,13 @@ def _move_px(track: PoseTrack, row: int, side: int) -> float:
     return float(moves.mean()) if moves.size else 0.0
 
 
-def _boxes_near(track: PoseTrack, boxes: F32, row: int, rules: HarvestRules) -> NDArray[np.float32]:
-    """Give the other hand's boxes ``(N, 4)``, grown, at about this time."""
-    apart = np.abs(track.pts_seconds - track.pts_seconds[row]) <= rules.near_seconds
+def _boxes_near(
+    track: PoseTrack, boxes: F32, row: int, side: int, rules: HarvestRules
+) -> NDArray[np.float32]:
+    """Give the other hand's boxes ``(N, 4)``, grown: of this row, or at about this time if lost."""
+    is_seen = track.provenance[row, side] == OBSERVED
+    seconds = 0.0 if is_seen else rules.near_seconds
+    apart = np.abs(track.pts_seconds - track.pts_seconds[row]) <= seconds
     near = boxes[apart & np.isfinite(boxes).all(axis=1)]
     longer = (near[:, 2:] - near[:, :2]).max(axis=1, keepdims=True)
     grow = rules.near_share * longer * np.array([-1, -1, 1, 1], dtype=np.float32)
@@ -194,7 +220,27 @@ def _free_square(
         hits &= (others[:, 1] < v + size) & (others[:, 3] > v)
         if not hits.any():
             return square, ""
-    return (0.0, 0.0, 0.0), "other hand near" if has_room else "no room"
+    if has_room:
+        return (0.0, 0.0, 0.0), "other hand near"
+    return _padded_square((u0, v0, u1, v1), track, others)
+
+
+def _padded_square(
+    box_px: tuple[float, float, float, float], track: PoseTrack, others: NDArray[np.float32]
+) -> tuple[tuple[float, float, float], str]:
+    """Lay a crop that leaves the picture evenly on both sides, or say why there is none."""
+    u0, v0, u1, v1 = box_px
+    size = PADDED_CONTEXT * (max(u1 - u0, v1 - v0) + 1)
+    if min(track.meta.width, track.meta.height) < LEAST_INSIDE * size:
+        return (0.0, 0.0, 0.0), "no room"
+    corner = []
+    for low, high, length in ((u0, u1, track.meta.width), (v0, v1, track.meta.height)):
+        middle = min(max((low + high + 1) / 2, size / 2), length - size / 2)
+        corner.append((middle if length >= size else length / 2) - size / 2)
+    u, v = corner
+    hits = (others[:, 0] < u + size) & (others[:, 2] > u)
+    hits &= (others[:, 1] < v + size) & (others[:, 3] > v)
+    return ((0.0, 0.0, 0.0), "other hand near") if hits.any() else ((u, v, size), "")
 
 
 def sharpness(picture_u8: U8, uv_px: F32) -> float:

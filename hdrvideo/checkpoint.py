@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from hdrvideo.errors import WeightsError
 
@@ -26,16 +26,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
     Raises:
         WeightsError: The file is missing, damaged, or of another net.
     """
-    if not path.is_file():
-        raise WeightsError(
-            f"weights {path} are missing; reinstall hdrvideo or see weights/MODEL_CARD.md"
-        )
-    try:
-        values = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"weights {path} cannot be read ({error}); reinstall hdrvideo"
-        ) from error
+    values = _read(path, "reinstall hdrvideo or see weights/MODEL_CARD.md")
     wanted = net.state_dict()
     for name in sorted(set(wanted) ^ set(values)):
         where = "file" if name in wanted else "net"
@@ -47,3 +38,37 @@ def load_weights(net: nn.Module, path: Path) -> None:
                 f"expected {tuple(wanted[name].shape)}"
             )
     net.load_state_dict({name: value.to(torch.float32) for name, value in values.items()})
+
+
+def warm_start(net: nn.Module, path: Path) -> list[str]:
+    """Take over the tensors of a file that a net has under the same name and shape.
+
+    Args:
+        net: The net; its parameters keep their own type, the others their values.
+        path: The file.
+
+    Returns:
+        Their names, sorted.
+
+    Raises:
+        WeightsError: The file is missing or damaged, or fits nowhere.
+    """
+    wanted = net.state_dict()
+    values = {
+        name: value.to(wanted[name].dtype)
+        for name, value in _read(path, "name another file to start from").items()
+        if name in wanted and value.shape == wanted[name].shape
+    }
+    if not values:
+        raise WeightsError(f"weights {path} fit this net nowhere; name weights of its encoder")
+    net.load_state_dict({**wanted, **values})
+    return sorted(values)
+
+
+def _read(path: Path, remedy: str) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise WeightsError(f"weights {path} are missing; {remedy}")
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"weights {path} cannot be read ({error}); {remedy}") from error

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from hdrvideo import __version__
+from hdrvideo.cli_train import train_app
 from hdrvideo.cli_world import synth_app, validate_app
 from hdrvideo.config import Settings, load_settings
 from hdrvideo.errors import HdrVideoError, SettingsError
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(synth_app)
 app.add_typer(validate_app)
+app.add_typer(train_app)
 
 
 Clips = Annotated[list[str], typer.Argument(help="Videos, folders of pictures, or glob patterns.")]
@@ -62,6 +64,9 @@ def annotate(
     mirror: Annotated[
         bool, typer.Option("--mirror", help="The video is mirrored, as selfies are.")
     ] = False,
+    keep: Annotated[
+        list[str] | None, typer.Option("--keep", help="Leave more: masks. May be given again.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Find and follow both hands; leave track, ledger, overlay and summary in OUT/<clip>/."""
@@ -71,6 +76,7 @@ def annotate(
     settings = jobs.with_camera(settings, focal, fov)
     if mirror:
         settings = replace(settings, mirror=True)
+    kept = jobs.check_keep(keep or ())
     folders = jobs.result_folders(clips, out)
     parts = jobs.build_for(settings, device.value)
     n_failed = 0
@@ -82,6 +88,7 @@ def annotate(
                     folder,
                     settings=settings,
                     parts=parts,
+                    keep=kept,
                     overwrite=overwrite,
                     on_progress=on_progress,
                 )
@@ -121,19 +128,25 @@ def render(
     clip: Clip,
     track: Track,
     out: OutFile = None,
+    panels: Annotated[
+        str, typer.Option("--panels", help="Side by side: overlay, masks, or overlay,masks.")
+    ] = "overlay",
     raw: Annotated[bool, typer.Option("--raw", help="Draw raw poses under refined ones.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw the review video: same frames, same times, audio kept."""
     from hdrvideo import jobs
     from hdrvideo.output.overlay import OverlayStyle
+    from hdrvideo.output.panels import check_panels
 
-    target = out or track.parent / "overlay.mp4"
+    names = check_panels([name.strip() for name in panels.split(",")])
+    target = out or track.parent / f"{'_'.join(names)}.mp4"
     with show_progress(clip, jobs.claimed_frames(clip, Settings())) as on_progress:
         jobs.render(
             clip,
             track,
             target,
+            panels=names,
             style=OverlayStyle(raw=raw),
             overwrite=overwrite,
             on_progress=on_progress,

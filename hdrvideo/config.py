@@ -53,6 +53,7 @@ class FollowSettings:
         birth_presence: A new hand must reach this presence.
         backward_presence: A hand followed backwards must keep this presence.
         doubtful_presence: Below it the detector looks too.
+        mask_presence: A hand that only its mask shows must reach this presence.
         double_distance: Two hands whose joints are nearer than this, in crop sides, are one.
         replace_margin: A found hand takes the place of a followed one if so much more present.
         search_frames: Frames between searches while one hand is missing or doubtful.
@@ -65,6 +66,7 @@ class FollowSettings:
     birth_presence: float = 0.5
     backward_presence: float = 0.5
     doubtful_presence: float = 0.8
+    mask_presence: float = 0.7
     double_distance: float = 0.15
     replace_margin: float = 0.2
     search_frames: int = 2
@@ -75,6 +77,7 @@ class FollowSettings:
     def __post_init__(self) -> None:
         for name in ("min_presence", "birth_presence", "backward_presence", "doubtful_presence"):
             _check_range(self, name, 0, 1)
+        _check_range(self, "mask_presence", 0, 1)
         _check_range(self, "double_distance", 0, 1)
         _check_range(self, "replace_margin", 0, 1)
         for name in ("search_frames", "recheck_frames"):
@@ -88,6 +91,7 @@ class SideSettings:
     """Deciding which track is the right hand; see ``crop/sides.py``.
 
     Attributes:
+        mask_weight: Log odds that a frame's masks give where they fit one way round alone.
         vote_weight: Weight of one sighting's log odds; below 1 as neighbouring frames agree anyway.
         change_cost: Log odds that a change of sides costs while the same hand is followed.
         apart_factor: How much dearer a change is while two hands are seen well apart.
@@ -97,6 +101,7 @@ class SideSettings:
         step_frames: Sides are given out for so many frames at a time.
     """
 
+    mask_weight: float = 1.0
     vote_weight: float = 0.3
     change_cost: float = 30.0
     apart_factor: float = 8.0
@@ -106,6 +111,7 @@ class SideSettings:
     step_frames: int = 60
 
     def __post_init__(self) -> None:
+        _check_range(self, "mask_weight", 0, 100)
         _check_range(self, "vote_weight", 0, 10)
         _check_range(self, "change_cost", 0, 1e6)
         _check_range(self, "apart_factor", 1, 1e6)
@@ -147,6 +153,7 @@ class Settings:
         follow: Following hands from frame to frame.
         side: Right or left.
         motion: The temporal stage.
+        hasm: Which segmentation of both hands: ``small``, or ``off``.
         shpe: Which single-hand pose estimator.
         engine: What runs the nets on a CPU: ``torch``, ``openvino``, or ``auto`` (openvino where it
             is installed).
@@ -160,6 +167,7 @@ class Settings:
     follow: FollowSettings = field(default_factory=FollowSettings)
     side: SideSettings = field(default_factory=SideSettings)
     motion: MotionSettings = field(default_factory=MotionSettings)
+    hasm: str = "off"
     shpe: str = "landmark"
     engine: str = "auto"
     mirror: bool = False
@@ -168,6 +176,8 @@ class Settings:
     image_rate: float = 30.0
 
     def __post_init__(self) -> None:
+        if self.hasm not in ("small", "off"):
+            raise SettingsError(f"Settings.hasm is {self.hasm!r}, expected 'small' or 'off'")
         if self.shpe not in ("landmark",):
             raise SettingsError(f"Settings.shpe is {self.shpe!r}, expected 'landmark'")
         if self.engine not in ("auto", "torch", "openvino"):
@@ -196,7 +206,7 @@ def settings_from(values: dict[str, Any]) -> Settings:
     Raises:
         SettingsError: A key is unknown or a value is out of range.
     """
-    built: Settings = _build(Settings, values, "")
+    built: Settings = build_settings(Settings, values)
     return built
 
 
@@ -205,6 +215,15 @@ def load_settings(path: Path) -> Settings:
 
     Raises:
         SettingsError: The file cannot be read, a key is unknown or a value is out of range.
+    """
+    return settings_from(read_yaml(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a settings file as plain nested values.
+
+    Raises:
+        SettingsError: The file cannot be read or is no mapping.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -217,10 +236,22 @@ def load_settings(path: Path) -> Settings:
         raise SettingsError(
             f"settings file {path} holds {type(values).__name__}, expected a mapping"
         )
-    return settings_from(values)
+    return values
 
 
-def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
+def build_settings(kind: Any, values: dict[str, Any], where: str = "") -> Any:
+    """Build frozen settings of a kind from nested plain values.
+
+    Args:
+        kind: A dataclass; fields with a default factory are settings of their own.
+        values: What is not named keeps its default; lists become tuples.
+        where: How the keys are called in errors, such as ``data.``.
+
+    Raises:
+        SettingsError: A key is unknown or missing, or a value is out of range.
+    """
+    if not isinstance(values, dict):
+        raise SettingsError(f"setting {where.rstrip('.')} is {values!r}, expected a mapping")
     known = {f.name: f for f in dataclasses.fields(kind)}
     unknown = sorted(map(str, set(values) - set(known)))
     if unknown:
@@ -231,8 +262,10 @@ def _build(kind: Any, values: dict[str, Any], where: str) -> Any:
     for name, value in values.items():
         nested = known[name].default_factory
         if nested is not dataclasses.MISSING:
-            if not isinstance(value, dict):
-                raise SettingsError(f"setting {where}{name} is {value!r}, expected a mapping")
-            value = _build(nested, value, f"{where}{name}.")
-        arguments[name] = value
+            value = build_settings(nested, value, f"{where}{name}.")
+        arguments[name] = tuple(value) if isinstance(value, list) else value
+    for name, known_field in known.items():
+        no_default = known_field.default is known_field.default_factory is dataclasses.MISSING
+        if no_default and name not in arguments:
+            raise SettingsError(f"setting {where}{name} is missing")
     return kind(**arguments)

@@ -36,27 +36,30 @@ def pick_engine(name: str, device: torch.device) -> str:
     return name
 
 
-def make_runner(net: nn.Module, engine: str, *, resolution_px: int) -> Net:
+def make_runner(net: nn.Module, engine: str, *, resolution_px: int, n_channels: int = 3) -> Net:
     """Give a callable that runs a net of square RGB pictures.
 
     Args:
-        net: A net in evaluation mode that takes ``(B, 3, R, R)`` and gives a tuple of tensors.
+        net: A net in evaluation mode that takes ``(B, C, R, R)`` and gives a tuple of tensors.
         engine: ``torch`` or ``openvino``.
         resolution_px: R.
+        n_channels: C.
     """
-    return OpenVinoRunner(net, resolution_px=resolution_px) if engine == "openvino" else net
+    if engine != "openvino":
+        return net
+    return OpenVinoRunner(net, resolution_px=resolution_px, n_channels=n_channels)
 
 
 class OpenVinoRunner:
     """A torch net compiled by OpenVINO for this CPU, in float32; any batch size."""
 
-    def __init__(self, net: nn.Module, *, resolution_px: int) -> None:
+    def __init__(self, net: nn.Module, *, resolution_px: int, n_channels: int = 3) -> None:
         import openvino
         from openvino.frontend import FrontEndManager
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
         from openvino.preprocess import PrePostProcessor
 
-        example = torch.zeros(1, 3, resolution_px, resolution_px)
+        example = torch.zeros(1, n_channels, resolution_px, resolution_px)
         # The frontend is called directly: openvino.convert_model reports its use over the network.
         with torch.no_grad(), warnings.catch_warnings():
             # The frontend reads TorchScript, which torch calls deprecated; our torch is bounded.
@@ -67,7 +70,7 @@ class OpenVinoRunner:
             decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
             frontend = FrontEndManager().load_by_framework("pytorch")
             model = frontend.convert(frontend.load(decoder))
-        shape = openvino.PartialShape([-1, 3, resolution_px, resolution_px])
+        shape = openvino.PartialShape([-1, n_channels, resolution_px, resolution_px])
         model.reshape({model.inputs[0]: shape})
         # Crops come channels last; OpenVINO takes them so and saves a copy.
         steps = PrePostProcessor(model)
@@ -82,8 +85,8 @@ class OpenVinoRunner:
         self._request = openvino.Core().compile_model(model, "CPU", options).create_infer_request()
         self._n_outputs = len(model.outputs)
 
-    def __call__(self, rgb: Tensor) -> tuple[Tensor, ...]:
-        """Run the net on ``(B, 3, R, R)``."""
-        self._request.infer({0: np.ascontiguousarray(rgb.permute(0, 2, 3, 1).numpy())})
+    def __call__(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Run the net on ``(B, C, R, R)``."""
+        self._request.infer({0: np.ascontiguousarray(pictures.permute(0, 2, 3, 1).numpy())})
         outputs = (self._request.get_output_tensor(i).data for i in range(self._n_outputs))
         return tuple(torch.from_numpy(values.copy()) for values in outputs)

@@ -14,6 +14,7 @@
     ├── SettingsError             a setting is unknown or outside its range
     ├── DataError                 made data, textures or a data set cannot be used
     ├── WeightsError              weights are missing or do not fit the net
+    ├── TrainingError             a training run cannot start, or cannot go on
     └── ShapeError                an array that crosses a stage has the wrong shape, type or range
 """
 
@@ -64,6 +65,10 @@ class DataError(HdrVideoError):
 
 class WeightsError(HdrVideoError):
     """Weights are missing or do not fit the net."""
+
+
+class TrainingError(HdrVideoError):
+    """A training run cannot start, or cannot go on."""
 
 
 class ShapeError(HdrVideoError):

@@ -20,7 +20,7 @@ from hdrvideo.candidates import Candidate, HarvestRules, select_hands, sharpness
 from hdrvideo.config import Settings
 from hdrvideo.crop.take import Pyramid, take_crop
 from hdrvideo.cutout import Cut, HandCutter
-from hdrvideo.datatypes import F32, U8, Frame
+from hdrvideo.datatypes import F32, U8, Bool, Frame
 from hdrvideo.errors import HdrVideoError, SettingsError, TrackError, WriteError
 from hdrvideo.hand import SIDES
 from hdrvideo.synth.assets import split_of
@@ -42,6 +42,7 @@ REASONS: Final = (
     "no good fit",
     "partly hidden",
     "mask disagrees",
+    "background alike",
     "mask at the edge",
 )
 BATCH: Final = 16
@@ -211,7 +212,7 @@ class HandPicker:
                 if self._n_kept >= self._limit:
                     self._rejected["over the limit"] += 1
                     continue
-                picture = self._look(candidate, frame)
+                picture = self._look(candidate, frame, waiting)
                 if picture is not None:
                     waiting.append((candidate, picture))
         if waiting:
@@ -222,8 +223,10 @@ class HandPicker:
                 f"{missing} hands lie behind the clip's end; give the track's own clip"
             )
 
-    def _look(self, candidate: Candidate, frame: Frame) -> U8 | None:
-        """Take the crop, unless it is blurred or like another."""
+    def _look(
+        self, candidate: Candidate, frame: Frame, waiting: Sequence[tuple[Candidate, U8]]
+    ) -> U8 | None:
+        """Take the crop, unless it is blurred or like another that is kept or may be."""
         if frame.rgb_u8 is None:
             raise TrackError(f"frame {frame.index} is lost but has a hand; give the track's clip")
         picture = take_crop(Pyramid(frame.rgb_u8), candidate.crop_square, CROP_PX, replicate=True)
@@ -232,12 +235,12 @@ class HandPicker:
             self._rejected["blurred"] += 1
             return None
         longer = (uv_px.max(axis=0) - uv_px.min(axis=0)).max()
-        taken = self._taken[candidate.side]
+        side, raw_px = candidate.side, self._track.raw_uv_px
+        taken = self._taken[side] + [raw_px[c.row, side] for c, _ in waiting if c.side == side]
         moved = [np.linalg.norm(uv_px - old, axis=1).mean() / longer for old in taken]
         if min(moved, default=np.inf) < self._rules.min_change:
             self._rejected["seen before"] += 1
             return None
-        taken.append(uv_px)
         return picture
 
     def _cut(self, waiting: Sequence[tuple[Candidate, U8]]) -> Iterator[tuple[Candidate, HandCrop]]:
@@ -251,13 +254,16 @@ class HandPicker:
             xyz_mm=track.raw_xyz_cam_mm[rows, sides],
             k_px=np.stack([c.camera(track.meta.camera) for c, _ in waiting]),
             side=shown,
+            source_px=[1 / c.step for c, _ in waiting],
         )
         for n, ((candidate, picture), cut) in enumerate(zip(waiting, cuts, strict=True)):
-            objection = judge_cut(cut, self._rules)
+            inside = candidate.inside(track.meta.width, track.meta.height)
+            objection = judge_cut(cut, self._rules, inside)
             if objection:
                 self._rejected[objection] += 1
                 continue
             self._n_kept += 1
+            self._taken[candidate.side].append(track.raw_uv_px[candidate.row, candidate.side])
             yield (
                 candidate,
                 HandCrop(
@@ -272,13 +278,20 @@ class HandPicker:
             )
 
 
-def judge_cut(cut: Cut, rules: HarvestRules) -> str:
-    """Say what speaks against a cut-out hand; empty if nothing."""
+def judge_cut(cut: Cut, rules: HarvestRules, inside: Bool) -> str:
+    """Say what speaks against a cut-out hand; empty if nothing.
+
+    Args:
+        cut: The hand.
+        rules: What is good enough.
+        inside: ``(R, R)`` bool, where the mask may lie.
+    """
     if not cut.fit_px <= rules.max_fit_px:
         return "no good fit"
     if not cut.covered >= rules.min_covered:
         return "partly hidden"
     if not cut.iou >= rules.min_mask_iou or cut.outside_px > rules.max_outside_px:
         return "mask disagrees"
-    rim = np.concatenate([cut.mask[0], cut.mask[-1], cut.mask[:, 0], cut.mask[:, -1]])
-    return "mask at the edge" if rim.any() else ""
+    if cut.alike > rules.max_alike and cut.iou < rules.sure_iou:
+        return "background alike"
+    return "mask at the edge" if (cut.mask & ~inside).any() else ""

@@ -18,7 +18,9 @@ from hdrvideo.config import Settings
 from hdrvideo.datatypes import ClipInfo, Frame
 from hdrvideo.errors import SettingsError, TrackError, WriteError
 from hdrvideo.geometry import Camera
-from hdrvideo.output.overlay import OverlayStyle, draw_overlay, render_overlay
+from hdrvideo.output.masks import MASKS_FILE, MaskReader, MasksWriter
+from hdrvideo.output.overlay import OverlayStyle, draw_overlay
+from hdrvideo.output.panels import check_panels, render_panels
 from hdrvideo.output.report import worst_frames, write_report
 from hdrvideo.output.save import (
     LedgerWriter,
@@ -35,6 +37,8 @@ from hdrvideo.track import LedgerCounts
 # Called after every frame with the name of the stage and the frames done so far.
 Progress = Callable[[str, int], None]
 FILES = ("track.parquet", "frames.parquet", "overlay.mp4", "summary.json")
+# What a run leaves only when asked to: the word for it, and its file.
+KEEPABLE = {"masks": MASKS_FILE}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Annotated:
     """What one run left behind.
 
     Attributes:
-        folder: Where its four files are.
+        folder: Where its files are.
         counts: The frame ledger's counts; they add up.
         camera: The camera under which depth was computed, with its source.
     """
@@ -79,6 +83,18 @@ def result_folders(clips: Sequence[str | Path], out: Path) -> list[Path]:
     return list(folders)
 
 
+def check_keep(words: Iterable[str]) -> frozenset[str]:
+    """Give what a run is asked to keep.
+
+    Raises:
+        SettingsError: A word is not in :data:`KEEPABLE`.
+    """
+    keep = frozenset(words)
+    for word in sorted(keep - set(KEEPABLE)):
+        raise SettingsError(f"keep is {word!r}, expected one of {', '.join(KEEPABLE)}")
+    return keep
+
+
 def claimed_frames(clip: str | Path, settings: Settings) -> int | None:
     """Give the frame count that a clip's container claims, for a progress bar; None if unknown."""
     return probe(clip, image_rate=Fraction(settings.image_rate)).n_frames_container
@@ -90,6 +106,7 @@ def annotate_to(
     *,
     settings: Settings,
     parts: Parts,
+    keep: frozenset[str] = frozenset(),
     overwrite: bool = False,
     on_progress: Progress = lambda stage, n: None,
 ) -> Annotated:
@@ -100,12 +117,14 @@ def annotate_to(
         folder: Made if it is not there.
         settings: What may be changed.
         parts: The nets.
-        overwrite: Replace files of an earlier run.
+        keep: Words of :data:`KEEPABLE`: ``masks`` also leaves ``masks.parquet``.
+        overwrite: Replace files of an earlier run; its masks go even where none are kept now.
         on_progress: Called with ``pose`` or ``overlay`` and the frames done so far.
 
     Raises:
         HdrVideoError: The clip cannot be used or a file exists; see ``errors.py``.
     """
+    keep = check_keep(keep)
     started = time.perf_counter()
     with open_clip(clip, image_rate=Fraction(settings.image_rate)) as reader:
         info = reader.info
@@ -119,12 +138,17 @@ def annotate_to(
             ledgers = stack.enter_context(
                 LedgerWriter(folder / "frames.parquet", meta, overwrite=overwrite)
             )
+            on_masks = None
+            if "masks" in keep:
+                masks = MasksWriter(folder / MASKS_FILE, meta, overwrite=overwrite)
+                on_masks = stack.enter_context(masks).write
             frames = _counted(reader, partial(on_progress, "pose"))
-            for track, ledger in pose_windows(frames, info, settings, parts):
+            for track, ledger in pose_windows(frames, info, settings, parts, on_masks=on_masks):
                 tracks.append(track)
                 ledgers.append(ledger)
                 counts = counts.add(ledger)
             counts.check()
+        _remove_unkept(folder, keep)
     posed = time.perf_counter()
     render(
         clip,
@@ -152,9 +176,23 @@ def _make_folder(folder: Path, *, overwrite: bool) -> None:
         raise WriteError(
             f"folder {folder} cannot be made ({error.strerror}); choose another with -o"
         ) from error
-    there = [name for name in FILES if (folder / name).exists()]
+    # Masks that are not to be kept count too: beside a new track they would belong to another.
+    there = [name for name in (*FILES, *KEEPABLE.values()) if (folder / name).exists()]
     if there and not overwrite:
         raise WriteError(f"{folder / there[0]} exists; use --overwrite or another folder with -o")
+
+
+def _remove_unkept(folder: Path, keep: frozenset[str]) -> None:
+    for word, name in KEEPABLE.items():
+        if word in keep:
+            continue
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise WriteError(
+                f"{folder / name} of an earlier run cannot be removed ({error.strerror}); it does "
+                "not belong to the new track: remove it"
+            ) from error
 
 
 def _summary(
@@ -225,6 +263,7 @@ def render(
     track_path: str | Path,
     out: str | Path,
     *,
+    panels: Sequence[str] = ("overlay",),
     style: OverlayStyle | None = None,
     overwrite: bool = False,
     on_progress: Progress = lambda stage, n: None,
@@ -233,39 +272,52 @@ def render(
 
     Args:
         clip: The clip that the track was made from.
-        track_path: A ``track.parquet``.
+        track_path: A ``track.parquet``; the masks panel needs its ``masks.parquet`` beside it.
         out: The mp4 to write.
+        panels: What is shown, from left to right, of :data:`hdrvideo.output.panels.PANELS`.
         style: How it looks; None = the defaults.
         overwrite: Replace an existing file.
         on_progress: Called with ``overlay`` and the frames written so far.
 
     Raises:
-        TrackError: The track was made from another clip.
+        SettingsError: A panel is unknown or named twice.
+        TrackError: The track was made from another clip, or its masks are missing or damaged.
         WriteError: The file exists or cannot be written.
     """
+    panels = check_panels(panels)
     meta = load_meta(track_path)
     image_rate = Fraction(meta.settings.get("image_rate", 30.0))
-    with open_clip(clip, image_rate=image_rate) as reader:
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_clip(clip, image_rate=image_rate))
         if (reader.info.width, reader.info.height) != (meta.width, meta.height):
             raise TrackError(
                 f"clip {clip} is {reader.info.width}x{reader.info.height}, its track "
                 f"{meta.width}x{meta.height}; give the clip that the track was made from"
             )
-        with ClipWriter(
-            out,
-            width=meta.width,
-            height=meta.height,
-            time_base=meta.time_base,
-            rate=meta.rate,
-            audio_from=clip if reader.info.has_audio else None,
-            overwrite=overwrite,
-        ) as writer:
-            render_overlay(
-                _counted(reader, partial(on_progress, "overlay")),
-                iter_track(track_path),
-                writer.write,
-                style=style or OverlayStyle(),
+        masks_of = None
+        if "masks" in panels:
+            path = Path(track_path).parent / MASKS_FILE
+            masks = MaskReader(path, height_px=meta.height, width_px=meta.width)
+            masks_of = stack.enter_context(masks).masks
+        writer = stack.enter_context(
+            ClipWriter(
+                out,
+                width=len(panels) * meta.width,
+                height=meta.height,
+                time_base=meta.time_base,
+                rate=meta.rate,
+                audio_from=clip if reader.info.has_audio else None,
+                overwrite=overwrite,
             )
+        )
+        render_panels(
+            _counted(reader, partial(on_progress, "overlay")),
+            iter_track(track_path),
+            writer.write,
+            panels=panels,
+            masks_of=masks_of,
+            style=style or OverlayStyle(),
+        )
     return Path(out)
 
 

@@ -14,11 +14,12 @@
 Everything is a stream: memory does not grow with the length of the clip.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hdrvideo import __version__
 from hdrvideo.build import Parts, build_parts, pick_device
@@ -26,13 +27,15 @@ from hdrvideo.clip import open_clip
 from hdrvideo.config import Settings
 from hdrvideo.crop.follow import HandFollower
 from hdrvideo.crop.sides import SideDecider, SidedFrame
-from hdrvideo.datatypes import ClipInfo, Frame
+from hdrvideo.datatypes import N_JOINTS, ClipInfo, Frame
 from hdrvideo.frame.lift import lift_hands
 from hdrvideo.geometry import Camera
+from hdrvideo.handmask import HandMask
 from hdrvideo.motion.stage import MotionStage
 from hdrvideo.track import (
     ABSENT,
     DECODE_STATUS,
+    DEOCCLUDED,
     OBSERVED,
     FrameLedger,
     PoseTrack,
@@ -41,7 +44,10 @@ from hdrvideo.track import (
 )
 
 ASSUMED_FOV_DEG = 60.0
+# A hand of which a larger share is hidden is no longer just observed.
+DEOCCLUDED_SHARE = 0.25
 Window = tuple[PoseTrack, FrameLedger]
+OnMasks = Callable[[int, int, HandMask], None]
 
 
 def annotate(
@@ -75,7 +81,11 @@ def stream(
 
 
 def pose_windows(
-    frames: Iterable[Frame], info: ClipInfo, settings: Settings, parts: Parts
+    frames: Iterable[Frame],
+    info: ClipInfo,
+    settings: Settings,
+    parts: Parts,
+    on_masks: OnMasks | None = None,
 ) -> Iterator[Window]:
     """Run the whole journey over a clip.
 
@@ -84,6 +94,8 @@ def pose_windows(
         info: What is known of the clip.
         settings: What may be changed.
         parts: The nets, from :func:`hdrvideo.build.build_parts`.
+        on_masks: Called with frame index, side and masks, in the order of frames, for every hand
+            that has masks.
 
     Yields:
         Consecutive windows of the track and of the frame ledger.
@@ -94,17 +106,36 @@ def pose_windows(
         read_hands=parts.frame_stage,
         resolution_px=parts.frame_stage.resolution_px,
         settings=settings.follow,
+        segmenter=parts.segmenter,
     )
     sides = SideDecider(settings.side, mirror=settings.mirror)
     motion = MotionStage(settings.motion)
-    for frame in frames:
-        sided = sides.push(follower.step(frame))
-        if sided:
-            yield from motion.push(*assemble(sided, meta))
-    sided = sides.finish()
-    if sided:
+    for sided in sided_frames(frames, follower, sides):
+        if on_masks is not None:
+            give_masks(sided, on_masks)
         yield from motion.push(*assemble(sided, meta))
     yield from motion.finish()
+
+
+def sided_frames(
+    frames: Iterable[Frame], follower: HandFollower, sides: SideDecider
+) -> Iterator[list[SidedFrame]]:
+    """Follow the hands and say their sides, some frames at a time, each frame once."""
+    for frame in frames:
+        decided = sides.push(follower.step(frame))
+        if decided:
+            yield decided
+    decided = sides.finish()
+    if decided:
+        yield decided
+
+
+def give_masks(frames: list[SidedFrame], take: OnMasks) -> None:
+    """Hand on every mask, in the order of frames."""
+    for frame in frames:
+        for side, hand in enumerate(frame.hands):
+            if hand is not None and hand.mask is not None:
+                take(frame.frame.index, side, hand.mask)
 
 
 def track_meta(info: ClipInfo, settings: Settings) -> TrackMeta:
@@ -149,12 +180,11 @@ def assemble(frames: list[SidedFrame], meta: TrackMeta) -> Window:
             confidence[n, side] = hand.confidence
             shows_right = (side == 0) != mirror
             side_score[n, side] = hand.right_score if shows_right else 1 - hand.right_score
-            provenance[n, side] = OBSERVED
-    there = provenance == OBSERVED
+            is_hidden = hand.mask is not None and hand.mask.hidden_share() > DEOCCLUDED_SHARE
+            provenance[n, side] = DEOCCLUDED if is_hidden else OBSERVED
+    there = provenance != ABSENT
     xyz[there] = lift_hands(uv[there], xyz[there], meta.camera)
-    # A joint counts as seen when it lies in the picture; occlusion is not known to this net.
-    limit = np.array([meta.width - 0.5, meta.height - 0.5])
-    visible = np.all((uv >= -0.5) & (uv <= limit), axis=-1)
+    visible = np.stack([seen_joints(frame, meta) for frame in frames])
     pts = np.array([f.frame.pts for f in frames], dtype=np.int64)
     index = np.array([f.frame.index for f in frames], dtype=np.int64)
     track = PoseTrack(
@@ -178,3 +208,25 @@ def assemble(frames: list[SidedFrame], meta: TrackMeta) -> Window:
         reason=np.array([f.reasons for f in frames], dtype=np.uint8),
     )
     return track, ledger
+
+
+def seen_joints(frame: SidedFrame, meta: TrackMeta) -> NDArray[np.bool_]:
+    """Say ``(2, 21)`` which joints are seen: in the picture, and not behind anything.
+
+    A joint is behind something where its hand's mask has a hidden part, or where the other hand is
+    seen and its own is not.
+    """
+    seen = np.zeros((2, N_JOINTS), dtype=bool)
+    limit = np.array([meta.width - 0.5, meta.height - 0.5])
+    for side, hand in enumerate(frame.hands):
+        if hand is None:
+            continue
+        seen[side] = np.all((hand.uv_px >= -0.5) & (hand.uv_px <= limit), axis=-1)
+        if hand.mask is None:
+            continue
+        own = hand.mask.visible_at(hand.uv_px)
+        seen[side] &= ~((hand.mask.amodal_at(hand.uv_px) >= 0.5) & (own < 0.5))
+        other = frame.hands[1 - side]
+        if other is not None and other.mask is not None:
+            seen[side] &= ~((other.mask.visible_at(hand.uv_px) >= 0.5) & (own < 0.5))
+    return seen

@@ -33,7 +33,7 @@ def draw_truth(shot: Shot, row: int) -> list[U8]:
         uv_px = shot.uv_px[row, side].cpu().numpy()
         _draw_joints(joints, uv_px, shot.joint_visible[row, side].cpu().numpy(), side)
     bare = [_u8(picture) for picture in shot.bare_rgb[row].cpu().numpy()]
-    return [_draw_masks(rgb_u8, visible, amodal), joints, *bare]
+    return [draw_masks(rgb_u8, visible, amodal), joints, *bare]
 
 
 def draw_sheet(rows: Sequence[tuple[str, Sequence[U8]]], *, tile_px: int = 192) -> U8:
@@ -65,8 +65,14 @@ def _u8(rgb: F32) -> U8:
     return np.ascontiguousarray(picture.transpose(1, 2, 0))
 
 
-def _draw_masks(rgb_u8: U8, visible: Bool, amodal: Bool) -> U8:
-    """Tint what is visible, outline the whole, hatch what is hidden."""
+def draw_masks(rgb_u8: U8, visible: Bool, amodal: Bool) -> U8:
+    """Tint what is visible, outline the whole, hatch what is hidden.
+
+    Args:
+        rgb_u8: ``(H, W, 3)``, left as it is.
+        visible: ``(2, H, W)`` by side.
+        amodal: ``(2, H, W)`` by side.
+    """
     drawn = rgb_u8.astype(np.float32)
     rows, columns = np.indices(rgb_u8.shape[:2])
     hatch = (rows + columns) % 6 < 2

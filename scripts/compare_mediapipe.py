@@ -6,9 +6,10 @@ Usage (needs the extra ``compare``)::
     python scripts/compare_mediapipe.py CLIP... [--labels tests/data/real_hands.json]
 
 For each clip: hands found, frames with more than two, side changes a minute, and frames a second of
-decode + pose + track. With labels (see tests/data/README.md) also how many of the labelled hands
-were found, how many hands that were found are none (ghosts), and how often the side is right.
-MediaPipe runs in video mode with two hands and its default thresholds, fed by PyAV as we are.
+decode + pose + track. With labels (see hdrvideo/validate/real_hands.py) also how many of the
+labelled hands were found, how many hands that were found are none (ghosts), and how often the side
+is right. MediaPipe runs in video mode with two hands and its default thresholds, fed by PyAV as we
+are.
 """
 
 import argparse
@@ -16,7 +17,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -26,6 +26,7 @@ from hdrvideo.build import build_parts, pick_device
 from hdrvideo.clip import open_clip
 from hdrvideo.config import Settings
 from hdrvideo.pipeline import pose_windows
+from hdrvideo.validate.real_hands import count_side_changes
 
 Hands = list[tuple[str, np.ndarray]]  # of one frame: side and joints (21, 2) in pixels
 
@@ -133,33 +134,12 @@ def score(frames: list[Hands], rate: float, labels: dict[str, dict] | None) -> S
         frames=len(frames),
         hands=sum(len(f) for f in frames),
         over_two=sum(len(f) > 2 for f in frames),
-        side_changes=sum(_changes(a, b) for a, b in pairwise(frames)),
+        side_changes=count_side_changes(frames),
         clip_seconds=len(frames) / rate,
     )
     for index, truth in (labels or {}).items():
         _score_labelled(frames[int(index)], truth, result)
     return result
-
-
-def _changes(before: Hands, after: Hands) -> int:
-    """Count hands that stay where they were and take the other side's name.
-
-    Hands of two frames are matched one to one, nearest first, up to half a hand's size apart.
-    """
-    pairs = sorted(
-        (np.linalg.norm(uv - v, axis=1).mean() / np.ptp(uv, axis=0).max(), i, j)
-        for i, (_, uv) in enumerate(after)
-        for j, (_, v) in enumerate(before)
-    )
-    n = 0
-    taken_after: set[int] = set()
-    taken_before: set[int] = set()
-    for distance, i, j in pairs:
-        if distance < 0.5 and i not in taken_after and j not in taken_before:
-            taken_after.add(i)
-            taken_before.add(j)
-            n += after[i][0] != before[j][0]
-    return n
 
 
 def _score_labelled(found: Hands, truth: dict, result: Score) -> None:

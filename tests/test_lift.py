@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hdrvideo.config import Settings
-from hdrvideo.crop.follow import Sighting
 from hdrvideo.crop.sides import SidedFrame
+from hdrvideo.crop.sighting import Sighting
 from hdrvideo.datatypes import ClipInfo, Frame
 from hdrvideo.frame.lift import NEAREST_MM, lift_hands, to_adult_scale
 from hdrvideo.geometry import Camera

@@ -1,16 +1,14 @@
 """The review picture: what is drawn where, what is printed, and what must not crash it."""
 
 import time
-from fractions import Fraction
 
 import numpy as np
 import pytest
 from tracks import absent_in_the_middle, make_meta, make_track, no_hands, variable_rate
 
-from hdrvideo.datatypes import Frame
-from hdrvideo.errors import SettingsError, ShapeError, TrackError
+from hdrvideo.errors import SettingsError, ShapeError
 from hdrvideo.output.colours import LOST_RGB, SIDE_RGB
-from hdrvideo.output.overlay import OverlayStyle, _clock, draw_overlay, render_overlay
+from hdrvideo.output.overlay import OverlayStyle, _clock, draw_overlay
 from hdrvideo.track import ABSENT, BRIDGED
 
 PLAIN = OverlayStyle(strip=False)
@@ -31,13 +29,6 @@ def certain(track):
     track.confidence[np.isfinite(track.confidence)] = 1
     track.visible[:] = True
     return track
-
-
-def frames_of(track, *, lost=()):
-    base = track.meta.time_base
-    for index, pts in zip(track.frame_index.tolist(), track.pts.tolist(), strict=True):
-        picture = None if index in lost else grey(track)
-        yield Frame(index, pts, base, picture, "lost" if index in lost else "ok")
 
 
 def test_each_side_has_its_colour_at_its_joints():
@@ -213,42 +204,6 @@ def test_a_given_line_width_is_used():
         for w in (1, 6)
     ]
     assert touched[1].sum() > 1.5 * touched[0].sum()
-
-
-def test_render_hands_on_every_frame_with_its_own_time():
-    track = variable_rate()
-    written = []
-    windows = [track.rows(0, 4), track.rows(4, 9)]
-    count = render_overlay(
-        frames_of(track, lost=(3,)), windows, lambda rgb, pts: written.append((rgb, pts))
-    )
-    assert count == len(track)
-    assert [pts for _, pts in written] == track.pts.tolist()
-    np.testing.assert_array_equal(written[5][0], draw_overlay(grey(track), track, 5))
-    np.testing.assert_array_equal(written[3][0], draw_overlay(None, track, 3))
-
-
-def test_render_says_that_a_frame_is_damaged():
-    track = make_track(1)
-    frame = Frame(0, 0, track.meta.time_base, grey(track), "damaged")
-    written = []
-    render_overlay([frame], [track], lambda rgb, pts: written.append(rgb))
-    np.testing.assert_array_equal(written[0], draw_overlay(grey(track), track, 0, note="damaged"))
-
-
-def test_render_refuses_another_clip():
-    track = make_track(4)
-
-    def ignore(rgb, pts):
-        pass
-
-    with pytest.raises(TrackError, match=r"clip ends before frame 3 of the track of clip.mp4"):
-        render_overlay(list(frames_of(track))[:3], [track], ignore)
-    with pytest.raises(TrackError, match="track ends at frame 2 and the clip goes on with 3"):
-        render_overlay(frames_of(track), [track.rows(0, 3)], ignore)
-    shifted = [Frame(k, 7 + k, Fraction(1, 30), grey(track)) for k in range(4)]
-    with pytest.raises(TrackError, match=r"clip has frame 0 at pts 7 where .* has frame 0 at 0"):
-        render_overlay(shifted, [track], ignore)
 
 
 def test_drawing_keeps_up_with_the_clip():

@@ -8,8 +8,8 @@ import pytest
 from made_world import SHAPE, Dot, World, frame
 
 from hdrvideo.config import FollowSettings, SideSettings
-from hdrvideo.crop.follow import Sighting, TrackedFrame
 from hdrvideo.crop.sides import SideDecider
+from hdrvideo.crop.sighting import Sighting, TrackedFrame
 from hdrvideo.datatypes import Frame
 from hdrvideo.track import FRAME_LOST, NOT_FOUND, POSED, TOO_SHORT
 

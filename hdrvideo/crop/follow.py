@@ -5,79 +5,42 @@ hand is decided later, over many frames, in :mod:`hdrvideo.crop.sides`. A track'
 from its last pose. The palm detector runs when a track is empty or doubtful, and now and then to
 make sure that no track sits on something that is not a hand. A track that is found is followed
 backwards too: a hand that enters blurred is often first found when it is well in view.
+
+Masks of both hands, where a segmenter is given, are looked at in every frame: they find the hand
+that another hides, and say of each hand what is seen of it.
 """
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 
 from hdrvideo.config import FollowSettings
 from hdrvideo.crop.find import FoundPalm, PalmFinder, square_from_pose, tiles, whole_frame
+from hdrvideo.crop.guide import MaskGuide
+from hdrvideo.crop.masked import (
+    assign_masks,
+    fit_of,
+    fits_well,
+    moved_into,
+    squares_from_mask,
+)
+from hdrvideo.crop.segment import SeenHands, Segmenter, pair_square
+from hdrvideo.crop.sighting import (
+    N_TRACKS,
+    Sighting,
+    Track,
+    TrackedFrame,
+    covers,
+    is_near,
+    lies_on,
+)
 from hdrvideo.crop.take import Pyramid, take_hands
-from hdrvideo.datatypes import F32, Frame, HandCrops, HandPoses
-from hdrvideo.geometry import CropSquare, points_box
-from hdrvideo.track import DUPLICATE, FRAME_LOST, LOW_PRESENCE, NOT_FOUND
-
-N_TRACKS = 2
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """One hand in one frame.
-
-    Attributes:
-        uv_px: ``(21, 2)`` float32 in the frame.
-        xyz_mm: ``(21, 3)`` float32 round the hand's own centre, camera axes, scale guessed.
-        confidence: ``(21,)`` float32 in 0..1.
-        presence: Is there a hand, 0..1.
-        right_score: Does it look like a right hand in the frame as shown, 0..1.
-        birth: Index of the frame where its track was found; tells tracks apart.
-    """
-
-    uv_px: F32
-    xyz_mm: F32
-    confidence: F32
-    presence: float
-    right_score: float
-    birth: int
-
-    @cached_property
-    def size_px(self) -> float:
-        """Side of the hand's square crop; a measure of its size that does not hang on the pose."""
-        return square_from_pose(self.uv_px, mirror=False).size_px
-
-
-@dataclass
-class TrackedFrame:
-    """What the follower knows of one frame; filled backwards while it is young.
-
-    Attributes:
-        frame: The source frame, without its picture.
-        status: How the frame was decoded: ``ok``, ``damaged`` or ``lost``.
-        sightings: One a track, None where there is no hand.
-        reasons: One a track, code of ``track.REASONS``; why there is no hand.
-    """
-
-    frame: Frame
-    status: str
-    sightings: list[Sighting | None] = field(default_factory=lambda: [None] * N_TRACKS)
-    reasons: list[int] = field(default_factory=lambda: [NOT_FOUND] * N_TRACKS)
-
-
-@dataclass
-class _Track:
-    last: Sighting
-    step_px: F32
-    seen_seconds: float
-    mirror: bool
-    n_missed: int = 0
-
-    def jump_px(self, sighting: Sighting) -> float:
-        """Give how far a sighting lies from where this track's hand was last, per joint."""
-        return float(np.linalg.norm(sighting.uv_px - self.last.uv_px, axis=1).mean())
+from hdrvideo.datatypes import Frame, HandCrops, HandPoses
+from hdrvideo.geometry import CropSquare, box_iou, points_box
+from hdrvideo.handmask import HandMask
+from hdrvideo.track import DUPLICATE, FRAME_LOST, LOW_PRESENCE
 
 
 class HandFollower:
@@ -90,12 +53,14 @@ class HandFollower:
         read_hands: Callable[[HandCrops], HandPoses],
         resolution_px: int,
         settings: FollowSettings,
+        segmenter: Segmenter | None = None,
     ) -> None:
         self._finder = finder
+        self._guide = None if segmenter is None else MaskGuide(segmenter)
         self._read_hands = read_hands
         self._resolution_px = resolution_px
         self._settings = settings
-        self._tracks: list[_Track | None] = [None] * N_TRACKS
+        self._tracks: list[Track | None] = [None] * N_TRACKS
         self._recent: deque[tuple[TrackedFrame, Pyramid | None]] = deque(
             maxlen=settings.backward_frames
         )
@@ -117,9 +82,14 @@ class HandFollower:
             self._recent.append((row, None))
             return row
         pyramid = Pyramid(frame.rgb_u8)
+        if self._guide is not None:
+            self._guide.expect(self._tracks)
         self._follow(row, pyramid)
-        if self._must_search(row):
+        must_search = self._must_search(row)
+        if must_search:
             self._search(row, pyramid)
+        if self._guide is not None:
+            self._look(self._guide, row, pyramid, everywhere=must_search)
         self._forget(row)
         self._recent.append((row, pyramid))
         return row
@@ -183,7 +153,7 @@ class HandFollower:
                 row.reasons[i] = LOW_PRESENCE
                 return
 
-    def _read_ahead(self, track: _Track, pyramid: Pyramid) -> Sighting:
+    def _read_ahead(self, track: Track, pyramid: Pyramid) -> Sighting:
         """Look once more: where a fast hand would be if it went on, as it leaves its crop.
 
         One that hardly moved is read mirrored: a blurred hand may show in one mirror and not in
@@ -202,7 +172,8 @@ class HandFollower:
         step_px = np.zeros((1, 2), dtype=np.float32)
         if old is not None and old.last.birth == sighting.birth:
             step_px = (sighting.uv_px - old.last.uv_px).mean(axis=0, keepdims=True)
-        self._tracks[i] = _Track(sighting, step_px, frame.pts_seconds, mirror)
+        mask = None if old is None or old.last.birth != sighting.birth else old.mask
+        self._tracks[i] = Track(sighting, step_px, frame.pts_seconds, mirror, mask=mask)
 
     def _is_double(self, a: Sighting, b: Sighting) -> bool:
         distance_px = float(np.linalg.norm(a.uv_px - b.uv_px, axis=1).mean())
@@ -239,7 +210,7 @@ class HandFollower:
         regions = [whole_frame(*pyramid.shape_px), *tiles(*pyramid.shape_px)]
         region = regions[self._searches % len(regions)]
         for palm in self._finder.find(pyramid, [region]):
-            if not any(s is not None and _covers(s, palm) for s in row.sightings):
+            if not any(s is not None and covers(s, palm) for s in row.sightings):
                 self._try_palm(row, pyramid, palm)
 
     def _try_palm(self, row: TrackedFrame, pyramid: Pyramid, palm: FoundPalm) -> None:
@@ -254,13 +225,13 @@ class HandFollower:
             closer = self._read(pyramid, [square], births)[0]
             sighting = max(sighting, closer, key=lambda s: s.presence)
         others = [s for s in row.sightings if s is not None]
-        if any(self._is_double(sighting, other) or _lies_on(sighting, other) for other in others):
+        if any(self._is_double(sighting, other) or lies_on(sighting, other) for other in others):
             return
         i = self._place_for(row, sighting)
         if i is None:
             return
         old = self._tracks[i]
-        if old is not None and _is_near(old.last, sighting):
+        if old is not None and is_near(old.last, sighting):
             sighting = replace(sighting, birth=old.last.birth)
         row.sightings[i] = sighting
         self._keep(i, sighting, row.frame)
@@ -277,7 +248,7 @@ class HandFollower:
         jumps_px = {
             i: track.jump_px(sighting)
             for i, track in enumerate(self._tracks)
-            if i in free and track is not None and _is_near(track.last, sighting)
+            if i in free and track is not None and is_near(track.last, sighting)
         }
         if jumps_px:
             return min(jumps_px, key=lambda i: jumps_px[i])
@@ -301,6 +272,98 @@ class HandFollower:
             row.sightings[i] = sighting
             last = sighting
 
+    def _look(
+        self, guide: MaskGuide, row: TrackedFrame, pyramid: Pyramid, *, everywhere: bool
+    ) -> None:
+        """See the masks round the hands, or in the whole frame; find by them what was missed."""
+        guide.believe(row, self._tracks)
+        if everywhere and None in row.sightings:
+            square = whole_frame(*pyramid.shape_px)
+            self._find_by_masks(row, pyramid, guide.look(pyramid, square, row, self._tracks))
+        boxes = [points_box(s.uv_px) for s in row.sightings if s is not None]
+        boxes += [points_box(t.last.uv_px) for t in self._tracks if t is not None and t.n_missed]
+        if not boxes:
+            return
+        square = pair_square(boxes, *pyramid.shape_px)
+        seen = guide.look(pyramid, square, row, self._tracks)
+        self._find_by_masks(row, pyramid, seen)
+        assigned = assign_masks(row.sightings, seen)
+        if not seen.hinted:
+            row.mask_vote = assigned.vote
+        elif None not in row.sightings and guide.says_swapped(assigned):
+            self._swap(row)
+            assigned = assign_masks(row.sightings, seen)
+        for i, side in enumerate(assigned.sides):
+            sighting, track = row.sightings[i], self._tracks[i]
+            if sighting is not None and track is not None and side is not None:
+                track.mask = seen.masks[side]
+                row.sightings[i] = track.last = replace(sighting, mask=track.mask)
+
+    def _swap(self, row: TrackedFrame) -> None:
+        """Undo a swap: each track takes what the other read, as their masks say."""
+        first, second = row.sightings
+        assert first is not None
+        assert second is not None
+        row.sightings = [replace(second, birth=first.birth), replace(first, birth=second.birth)]
+        for i, sighting in enumerate(row.sightings):
+            assert sighting is not None
+            self._keep(i, sighting, row.frame)
+            track = self._tracks[i]
+            assert track is not None
+            track.step_px = np.zeros_like(track.step_px)
+
+    def _find_by_masks(self, row: TrackedFrame, pyramid: Pyramid, seen: SeenHands) -> None:
+        """Start or go on with a track where a mask is that no track has."""
+        taken = assign_masks(row.sightings, seen).sides
+        for side, mask in enumerate(seen.masks):
+            if None not in row.sightings:
+                return
+            if mask is None or side in taken:
+                continue
+            if seen.presence[side] < self._settings.mask_presence:
+                continue
+            if any(s is not None and fit_of(s.uv_px, mask) > 0.5 for s in row.sightings):
+                # Both masks lie on one hand: nothing new.
+                continue
+            self._try_mask(row, pyramid, side, mask)
+
+    def _try_mask(self, row: TrackedFrame, pyramid: Pyramid, side: int, mask: HandMask) -> None:
+        """Read the hand that a mask shows; where that fails, carry on the track's last pose."""
+        i, track = self._track_for(row, mask)
+        birth = row.frame.index if track is None else track.last.birth
+        angle = None
+        if track is not None:
+            angle = square_from_pose(track.last.uv_px, mirror=False).angle_rad
+        squares = squares_from_mask(mask, mirror=side == 1, angle_rad=angle)
+        read = self._read(pyramid, squares, [birth] * len(squares))
+        best = max(read, key=lambda s: s.presence * fit_of(s.uv_px, mask))
+        others = [s for s in row.sightings if s is not None]
+        is_new = not any(self._is_double(best, other) for other in others)
+        least = self._settings.min_presence if track is None else 0.1
+        if is_new and fits_well(best.uv_px, mask) and best.presence >= least:
+            found = best
+        elif track is not None:
+            found = moved_into(track.last, mask)
+            found = replace(found, confidence=found.confidence * np.float32(0.5), right_score=0.5)
+        else:
+            return
+        row.sightings[i] = found
+        self._keep(i, found, row.frame)
+        if track is None:
+            self._fill_backwards(i, found)
+
+    def _track_for(self, row: TrackedFrame, mask: HandMask) -> tuple[int, Track | None]:
+        """Choose the track that a mask continues, or a free place for a new one."""
+        box = mask.box_uvuv_px()
+        free = [i for i in range(N_TRACKS) if row.sightings[i] is None]
+        for i in free:
+            track = self._tracks[i]
+            if track is None or box is None:
+                continue
+            if float(box_iou(points_box(track.last.uv_px), box)) > 0.2:
+                return i, track
+        return free[0], None
+
     def _forget(self, row: TrackedFrame) -> None:
         """Give up tracks whose hand has not been seen for ``hold_seconds``."""
         for i, track in enumerate(self._tracks):
@@ -309,30 +372,3 @@ class HandFollower:
             age = row.frame.pts_seconds - track.seen_seconds
             if age > self._settings.hold_seconds:
                 self._tracks[i] = None
-
-
-def _covers(sighting: Sighting, palm: FoundPalm) -> bool:
-    """Say whether a palm lies on a hand that is already followed."""
-    middle = sighting.uv_px[[0, 5, 9, 13, 17]].mean(axis=0)
-    # The palm's square is moved towards the fingers; its own middle is back along that way.
-    square = palm.square
-    back = 0.19 * square.size_px
-    u = square.u_px - back * np.sin(square.angle_rad)
-    v = square.v_px + back * np.cos(square.angle_rad)
-    limit = 0.22 * max(square.size_px, sighting.size_px)
-    return bool(np.hypot(middle[0] - u, middle[1] - v) < limit)
-
-
-def _lies_on(new: Sighting, known: Sighting) -> bool:
-    """Say whether a new hand is but a worse reading of part of a known one."""
-    a, b = points_box(new.uv_px), points_box(known.uv_px)
-    overlap = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
-    is_inside = overlap > 0.6 * np.prod(a[2:] - a[:2])
-    return bool(is_inside and new.presence < 0.8 <= known.presence)
-
-
-def _is_near(a: Sighting, b: Sighting) -> bool:
-    """Say whether two sightings, a few frames apart, can be the same hand."""
-    distance = np.linalg.norm(a.uv_px.mean(axis=0) - b.uv_px.mean(axis=0))
-    ratio = a.size_px / b.size_px
-    return bool(distance < 0.8 * max(a.size_px, b.size_px) and 0.2 < ratio < 5.0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hdrvideo.config import SideSettings
-from hdrvideo.crop.follow import N_TRACKS, Sighting, TrackedFrame
+from hdrvideo.crop.sighting import N_TRACKS, Sighting, TrackedFrame
 from hdrvideo.datatypes import Frame
 from hdrvideo.track import POSED, TOO_SHORT
 
@@ -88,7 +88,8 @@ class SideDecider:
                 p = min(max(sighting.right_score, 0.02), 0.98)
                 odds = math.log(p / (1 - p)) * sighting.presence
                 vote += odds if i == 0 else -odds
-        return vote * self._flip * self._settings.vote_weight
+        masks = row.mask_vote * self._settings.mask_weight
+        return self._flip * (vote * self._settings.vote_weight + masks)
 
     def _change_prices(self, n_out: int) -> list[float]:
         """Give the price of a change of state before each row.

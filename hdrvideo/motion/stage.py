@@ -27,7 +27,6 @@ from hdrvideo.track import (
     ABSENT,
     BRIDGED,
     IS_BRIDGED,
-    OBSERVED,
     FrameLedger,
     PoseTrack,
     concatenate,
@@ -161,7 +160,7 @@ def refine_window(
         uv_px=uv.astype(np.float32),
         xyz_cam_mm=_lift(track, uv, np.exp(log_z)),
         confidence=confidence,
-        visible=track.visible & (provenance == OBSERVED)[..., None],
+        visible=track.visible & (provenance != BRIDGED)[..., None],
         provenance=provenance,
         side_score=side_score,
     )

@@ -1,12 +1,10 @@
 """The review picture: both skeletons over the frame, and what is known about them in a corner.
 
 Right is orange-red, left is blue-cyan. Opacity is confidence, a hollow joint is inferred rather
-than seen, a dashed skeleton is bridged between neighbours. Reads no clip and writes none: frames
-come in and a consumer takes the pictures.
+than seen, a dashed skeleton is bridged between neighbours.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -15,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hdrvideo.datatypes import F32, U8, Bool, Frame, check_array
-from hdrvideo.errors import SettingsError, TrackError
+from hdrvideo.datatypes import F32, U8, Bool, check_array
+from hdrvideo.errors import SettingsError
 from hdrvideo.hand import BONES, SIDES
 from hdrvideo.output.colours import (
     EDGE_RGB,
@@ -29,7 +27,7 @@ from hdrvideo.output.colours import (
 )
 from hdrvideo.track import ABSENT, BRIDGED, PROVENANCE, PoseTrack
 
-_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
 # Drawing takes integers in sixteenths of a pixel.
 _SHIFT: Final = 4
 _STARTS: Final = np.array([a for a, _ in BONES])
@@ -63,36 +61,6 @@ class OverlayStyle:
 DEFAULT_STYLE: Final = OverlayStyle()
 
 
-def render_overlay(
-    frames: Iterable[Frame],
-    windows: Iterable[PoseTrack],
-    write: Callable[[U8, int], None],
-    *,
-    style: OverlayStyle = DEFAULT_STYLE,
-) -> int:
-    """Draw every frame of a clip and hand it on with its own time.
-
-    Args:
-        frames: All source frames in order, lost ones too.
-        windows: The track of the same clip in consecutive windows; ``[track]`` will do.
-        write: Takes each picture ``(H, W, 3)`` RGB and its pts.
-        style: How the overlay looks.
-
-    Returns:
-        The number of pictures.
-
-    Raises:
-        TrackError: The track has other frames than the clip.
-        ShapeError: A picture is not of the track's size.
-    """
-    count = 0
-    for frame, track, row in _paired(frames, windows):
-        note = "damaged" if frame.status == "damaged" else ""
-        write(draw_overlay(frame.rgb_u8, track, row, style=style, note=note), frame.pts)
-        count += 1
-    return count
-
-
 def draw_overlay(
     rgb_u8: U8 | None,
     track: PoseTrack,
@@ -119,7 +87,7 @@ def draw_overlay(
     """
     height, width = track.meta.height, track.meta.width
     if rgb_u8 is None:
-        picture = _lost_picture(width, height, int(track.frame_index[row]))
+        picture = lost_picture(width, height, int(track.frame_index[row]))
     else:
         check_array("rgb_u8", rgb_u8, (height, width, 3), "uint8")
         picture = np.array(rgb_u8, order="C")
@@ -128,37 +96,8 @@ def draw_overlay(
             _draw_raw(picture, track.raw_uv_px[row, side])
         _draw_hand(picture, track, row, side, style)
     if style.strip:
-        _draw_strip(picture, track, row, note)
+        draw_strip(picture, track, row, note)
     return picture
-
-
-def _paired(
-    frames: Iterable[Frame], windows: Iterable[PoseTrack]
-) -> Iterator[tuple[Frame, PoseTrack, int]]:
-    source = iter(frames)
-    last = -1
-    for track in windows:
-        for row, (index, pts) in enumerate(zip(track.frame_index, track.pts, strict=True)):
-            frame = next(source, None)
-            if frame is None:
-                raise TrackError(
-                    f"clip ends before frame {index} of the track of {track.meta.clip}; give the "
-                    "clip that the track was made from"
-                )
-            if (frame.index, frame.pts) != (index, pts):
-                raise TrackError(
-                    f"clip has frame {frame.index} at pts {frame.pts} where the track of "
-                    f"{track.meta.clip} has frame {index} at {pts}; give the clip that the track "
-                    "was made from"
-                )
-            last = frame.index
-            yield frame, track, row
-    extra = next(source, None)
-    if extra is not None:
-        raise TrackError(
-            f"track ends at frame {last} and the clip goes on with {extra.index}; give the clip "
-            "that the track was made from"
-        )
 
 
 def _far_to_near(track: PoseTrack, row: int) -> list[int]:
@@ -301,17 +240,26 @@ def _line_width(picture: U8, uv_px: F32) -> int:
     return max(1, round(min(by_picture, span_px / 40)))
 
 
-def _lost_picture(width: int, height: int, index: int) -> U8:
+def lost_picture(width: int, height: int, index: int) -> U8:
+    """Give the dark grey picture ``(height, width, 3)`` that says "frame N lost"."""
     picture = np.full((height, width, 3), LOST_RGB, np.uint8)
     text = f"frame {index} lost"
-    (unit_width, unit_height), _ = cv2.getTextSize(text, _FONT, 1.0, 1)
+    (unit_width, unit_height), _ = cv2.getTextSize(text, FONT, 1.0, 1)
     scale = min(min(width, height) / 480, 0.9 * width / unit_width, 0.5 * height / unit_height)
     at = (round((width - scale * unit_width) / 2), round((height + scale * unit_height) / 2))
-    cv2.putText(picture, text, at, _FONT, scale, TEXT_RGB, 1 + round(scale), cv2.LINE_AA)
+    cv2.putText(picture, text, at, FONT, scale, TEXT_RGB, 1 + round(scale), cv2.LINE_AA)
     return picture
 
 
-def _draw_strip(picture: U8, track: PoseTrack, row: int, note: str) -> None:
+def draw_strip(picture: U8, track: PoseTrack, row: int, note: str) -> None:
+    """Print frame, time and the state of each hand into the upper left corner of a picture.
+
+    Args:
+        picture: Changed in place; one that is too small for legible text is left as it is.
+        track: The track, or a window of it.
+        row: The row of ``track`` that the picture shows.
+        note: A word to print behind the time.
+    """
     layout = _strip_layout(picture.shape[1], picture.shape[0])
     if layout is None:
         return
@@ -324,14 +272,14 @@ def _draw_strip(picture: U8, track: PoseTrack, row: int, note: str) -> None:
     ground >>= 2
     for number, (text, colour) in enumerate(lines, start=1):
         at = (pad // 2, number * line_px)
-        cv2.putText(picture, text, at, _FONT, scale, colour, max(1, round(scale)), cv2.LINE_AA)
+        cv2.putText(picture, text, at, FONT, scale, colour, max(1, round(scale)), cv2.LINE_AA)
 
 
 @lru_cache(maxsize=8)
 def _strip_layout(width: int, height: int) -> tuple[float, int, int] | None:
     """Give font scale, line height and strip width in pixels; None where text cannot be read."""
     longest = ("frame 000000  00:00.000", "R deoccluded 0.00")
-    sizes = [cv2.getTextSize(text, _FONT, 1.0, 1)[0] for text in longest]
+    sizes = [cv2.getTextSize(text, FONT, 1.0, 1)[0] for text in longest]
     unit_width = max(size[0] for size in sizes)
     unit_height = max(size[1] for size in sizes)
     wanted = max(0.4, min(width, height) / 1000)

@@ -53,7 +53,7 @@ def whole_file(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         WriteError: The file exists, its folder does not, or the system refuses the write.
     """
-    with _disk_errors(path), _partial_file(path, overwrite=overwrite) as partial:
+    with disk_errors(path), _partial_file(path, overwrite=overwrite) as partial:
         yield partial
 
 
@@ -68,14 +68,15 @@ def _partial_file(path: Path | str, *, overwrite: bool) -> Iterator[Path]:
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
-        with _disk_errors(path):
+        with disk_errors(path):
             os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
 @contextmanager
-def _disk_errors(path: Path | str) -> Iterator[None]:
+def disk_errors(path: Path | str) -> Iterator[None]:
+    """Turn what the system and Arrow raise on a file into a :class:`WriteError`."""
     try:
         yield
     except OSError as fault:
@@ -84,10 +85,10 @@ def _disk_errors(path: Path | str) -> Iterator[None]:
         ) from fault
 
 
-_Writer = TypeVar("_Writer", bound="_TableWriter")
+_Writer = TypeVar("_Writer", bound="TableWriter")
 
 
-class _TableWriter:
+class TableWriter:
     """Writes one Parquet file by consecutive windows, under a temporary name until it is closed."""
 
     def __init__(self, path: Path | str, meta: TrackMeta, schema: Any, *, overwrite: bool) -> None:
@@ -101,7 +102,7 @@ class _TableWriter:
     def __enter__(self: _Writer) -> _Writer:
         with ExitStack() as opening:
             partial = opening.enter_context(_partial_file(self.path, overwrite=self._overwrite))
-            with _disk_errors(self.path):
+            with disk_errors(self.path):
                 writer = pq.ParquetWriter(partial, self._schema, compression="zstd")
             self._parquet = opening.enter_context(writer)
             self._open = opening.pop_all()
@@ -114,19 +115,19 @@ class _TableWriter:
         trace: TracebackType | None,
     ) -> None:
         # A fault of the block itself passes unchanged; only faults of closing are the disk's.
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self._open.__exit__(kind, fault, trace)
 
     def _write(self, table: Any, frame_index: Any) -> None:
         if table.num_rows == 0:
             return
         _check_follows(self._last_index, int(frame_index[0]), str(self.path))
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self._parquet.write_table(table, row_group_size=table.num_rows)
         self._last_index = int(frame_index[-1])
 
 
-class TrackWriter(_TableWriter):
+class TrackWriter(TableWriter):
     """Writes ``track.parquet`` by windows, one row group each; a context manager.
 
     The file appears under its own name when the block ends without an error.
@@ -157,7 +158,7 @@ class TrackWriter(_TableWriter):
         self._write(track_table(window), window.frame_index)
 
 
-class LedgerWriter(_TableWriter):
+class LedgerWriter(TableWriter):
     """Writes ``frames.parquet`` by windows, in the way of :class:`TrackWriter`."""
 
     def __init__(self, path: Path | str, meta: TrackMeta, *, overwrite: bool = False) -> None:

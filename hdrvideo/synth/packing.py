@@ -34,16 +34,22 @@ def pack_pictures(rgb_u8: Sequence[U8], *, quality: int = 95) -> tuple[U8, NDArr
     Returns:
         All bytes end to end, and ``(N + 1,)`` offsets of each picture's first byte.
     """
+    files = [encode_picture(picture, quality=quality) for picture in rgb_u8]
+    offsets = np.cumsum([0, *(len(f) for f in files)], dtype=np.int64)
+    return np.concatenate(files or [np.zeros(0, np.uint8)]), offsets
+
+
+def encode_picture(rgb_u8: U8, *, quality: int) -> U8:
+    """Encode a picture ``(H, W, 3)`` as JPEG bytes.
+
+    Colour keeps its full resolution: halved, it would bleed skin over the edge of a mask.
+    """
+    check_array("rgb_u8", rgb_u8, (None, None, 3), "uint8")
     options = [
         *(cv2.IMWRITE_JPEG_QUALITY, quality),
         *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
     ]
-    files = []
-    for picture in rgb_u8:
-        check_array("rgb_u8", picture, (None, None, 3), "uint8")
-        files.append(cv2.imencode(".jpg", picture[..., ::-1], options)[1].reshape(-1))
-    offsets = np.cumsum([0, *(len(f) for f in files)], dtype=np.int64)
-    return np.concatenate(files or [np.zeros(0, np.uint8)]), offsets
+    return np.asarray(cv2.imencode(".jpg", rgb_u8[..., ::-1], options)[1].reshape(-1))
 
 
 def unpack_picture(data: U8, offsets: NDArray[np.int64], number: int) -> U8:

@@ -34,7 +34,7 @@ from hdrvideo.synth.scene import Scene, Shot
 MANIFEST: Final = "manifest.json"
 SHARD_FORMAT: Final = "hdrvideo-shards-1"
 # What NumPy raises on a file that is no archive of arrays, or a damaged one.
-_DAMAGE: Final = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error)
+DAMAGE: Final = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error)
 _PICTURES: Final = ("rgb", "bare_rgb")
 _MASKS: Final = ("visible", "amodal")
 # Fields that a shard leaves out: large, and only the temporal stage wants them, on the fly.
@@ -246,7 +246,7 @@ def load_shot(path: Path) -> Shot:
             arrays[name] = rgb.transpose(0, 3, 1, 2).reshape(*lead, 3, height, width)
         tensors = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in arrays.items()}
         return Shot(**tensors, **_left_out(n, height, width))
-    except (*_DAMAGE, ShapeError) as error:
+    except (*DAMAGE, ShapeError) as error:
         raise DataError(f"{path} is no shard of ours ({error}); make it again") from error
 
 

@@ -4,7 +4,7 @@ A benchmark is a folder with ``manifest.json``: a name, a version, and for every
 relation, camera, number of frames, the path of the clip and of the folder of its truth. The tracks
 lie as ``hdrvideo annotate BENCHMARK/clips/*.mp4 -o TRACKS`` leaves them: in
 ``TRACKS/<stem of the clip>/track.parquet``. Any tracker's output in that format is scored alike.
-Masks (``masks.parquet``, see :mod:`hdrvideo.validate.mask_track`) and painted bare hands
+Masks (``masks.parquet``, see :mod:`hdrvideo.output.masks`) and painted bare hands
 (``bare.npz``, see :mod:`hdrvideo.validate.bare`) are scored as well where they lie beside every
 track.
 """

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from hdrvideo.errors import SettingsError, TrackError
 from hdrvideo.handmodel import HandModel
+from hdrvideo.output.masks import MASKS_FILE
 from hdrvideo.validate.averages import ClipSums, clip_sums
 from hdrvideo.validate.bare import load_painted
 from hdrvideo.validate.mask_protocols import MASK_METRICS, compare_masks
@@ -20,7 +21,6 @@ from hdrvideo.validate.perceptual import SqueezeNetDistance
 from hdrvideo.validate.protocols import METRICS, Metric
 from hdrvideo.validate.truth import ClipTruth
 
-MASKS_FILE: Final = "masks.parquet"
 PAINTED_FILE: Final = "bare.npz"
 # Whatever a report may have, in its order.
 ALL_METRICS: Final[tuple[Metric[Any], ...]] = (

@@ -13,13 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hdrvideo.datatypes import F32, N_JOINTS, N_SIDES, U8, Bool, check_array
 from hdrvideo.errors import DataError, ShapeError, WriteError
 from hdrvideo.handmodel import POSE_JOINTS
+from hdrvideo.synth.packing import encode_picture
 from hdrvideo.synth.scene import CAMERAS, RELATIONS, Scene, Shot
 from hdrvideo.validate.archive import Shapes, check_arrays, read_arrays
 from hdrvideo.validate.bare import BarePictures, read_bare
@@ -262,13 +262,7 @@ def _add_pictures(shot: Shot, squares: list[NDArray[np.int64]], jpegs: list[U8])
         squares.append(square_round(amodal))
         for picture in sides:
             cut = cut_square(np.ascontiguousarray(picture), squares[-1])
-            # Full colour resolution: halved, it would bleed skin over the edge of the hole.
-            quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-            sampling = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-            is_done, code = cv2.imencode(".jpg", cut[..., ::-1], [*quality, *sampling])
-            if not is_done:
-                raise WriteError("a bare picture could not be encoded as JPEG; check OpenCV")
-            jpegs.append(np.asarray(code, dtype=np.uint8).reshape(-1))
+            jpegs.append(encode_picture(cut, quality=JPEG_QUALITY))
 
 
 def _write(path: Path, arrays: dict[str, Any]) -> None:

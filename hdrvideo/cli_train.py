@@ -1,0 +1,69 @@
+"""``hdrvideo train``: the nets again, on made data or your own."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hdrvideo.terminal import Device, say
+
+train_app = typer.Typer(name="train", help="Train a net again.", no_args_is_help=True)
+
+
+@train_app.callback()
+def _root() -> None:
+    """Train a net again."""
+
+
+@train_app.command()
+def hasm(
+    config: Annotated[Path, typer.Option("--config", help="Settings file (YAML); see configs/.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run there.")] = False,
+    device: Annotated[Device, typer.Option("--device", help="Where to train.")] = Device.auto,
+) -> None:
+    """Train hand amodal segmentation; best.safetensors in the folder is what to ship."""
+    from hdrvideo.train.state import BEST
+    from hdrvideo.training import train_hasm
+
+    with _told():
+        metrics = train_hasm(config, out, resume=resume, device=device.value)
+    if not _is_first():
+        return
+    for name, value in metrics.items():
+        say(f"{name} {value:.4f}")
+    if (out / BEST).is_file():
+        say(str(out / BEST))
+
+
+class _Said(logging.Handler):
+    """Prints what the loop tells."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a line."""
+        say(record.getMessage())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Let the first worker say what the loop tells; the others are silent."""
+    from hdrvideo.train.logs import LOGGER
+
+    handler = _Said() if _is_first() else logging.NullHandler()
+    level = LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+
+
+def _is_first() -> bool:
+    """Tell whether this process is the only one, or the first that ``torchrun`` started."""
+    return os.environ.get("RANK", "0") == "0"

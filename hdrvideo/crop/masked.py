@@ -1,0 +1,129 @@
+"""What masks say of the hands that are followed: whose mask is whose, and where a hand is missing.
+
+A mask comes with a side, a track does not (see :mod:`hdrvideo.crop.sides`): tracks take the masks
+that fit their joints, and how much better one way round fits than the other is a vote on the sides.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import cv2
+import numpy as np
+
+from hdrvideo.crop.segment import SeenHands
+from hdrvideo.crop.sighting import N_TRACKS, Sighting
+from hdrvideo.datatypes import F32
+from hdrvideo.geometry import (
+    F64,
+    CropSquare,
+    apply_affine,
+    box_iou,
+    invert_affine,
+    points_box,
+)
+from hdrvideo.hand import BONES
+from hdrvideo.handmask import HandMask
+
+# Side of a hand's crop over the longer side of its mask's box, between an open hand and a fist.
+_CROP_SCALE: Final = 1.6
+# A mask belongs to a track if at least so many of its joints (mean probability) lie in it.
+_LEAST_FIT: Final = 0.25
+# Joints of a pose that fits lie in the mask, and its box is about the mask's.
+_GOOD_FIT: Final = 0.6
+_GOOD_IOU: Final = 0.4
+_SILHOUETTE_PX: Final = 48
+# Width of a finger over the length of the palm.
+_FINGER_WIDTH: Final = 0.2
+_PALM: Final = [0, 1, 5, 9, 13, 17]
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """Which mask (by side) each track has, and what that says of the sides.
+
+    Attributes:
+        sides: Side of the mask for each track; None = no mask fits.
+        vote: How much better the masks fit if track 0 is the right hand, -2 to 2.
+    """
+
+    sides: tuple[int | None, int | None]
+    vote: float
+
+
+def assign_masks(sightings: list[Sighting | None], seen: SeenHands) -> Assigned:
+    """Give each track the mask that fits its joints; two tracks never share one."""
+    fits = np.zeros((N_TRACKS, 2))
+    for i, sighting in enumerate(sightings):
+        for side, mask in enumerate(seen.masks):
+            if sighting is not None and mask is not None:
+                fits[i, side] = fit_of(sighting.uv_px, mask) * seen.presence[side]
+    straight, crossed = fits[0, 0] + fits[1, 1], fits[0, 1] + fits[1, 0]
+    order = (0, 1) if straight >= crossed else (1, 0)
+    sides = [side if fits[i, side] >= _LEAST_FIT else None for i, side in enumerate(order)]
+    return Assigned((sides[0], sides[1]), float(straight - crossed))
+
+
+def fit_of(uv_px: F32, mask: HandMask) -> float:
+    """Give the mean probability 0..1 that joints ``(21, 2)`` lie in the whole hand's mask."""
+    return float(mask.amodal_at(uv_px).mean())
+
+
+def fits_well(uv_px: F32, mask: HandMask) -> bool:
+    """Say whether joints lie in a mask and fill it."""
+    box = mask.box_uvuv_px()
+    if box is None:
+        return False
+    overlap = float(box_iou(points_box(uv_px), box))
+    return overlap >= _GOOD_IOU and fit_of(uv_px, mask) >= _GOOD_FIT
+
+
+def squares_from_mask(mask: HandMask, *, mirror: bool, angle_rad: float | None) -> list[CropSquare]:
+    """Give the squares to read a hand from whose mask is all that is known.
+
+    Args:
+        mask: The hand's masks.
+        mirror: It is a left hand as shown.
+        angle_rad: How the hand lay when last seen; None = try four ways up.
+    """
+    box = mask.box_uvuv_px()
+    if box is None:
+        return []
+    u, v = (box[:2] + box[2:]) / 2
+    size = float((box[2:] - box[:2]).max()) * _CROP_SCALE
+    angles = [0.0, np.pi / 2, np.pi, -np.pi / 2] if angle_rad is None else [angle_rad]
+    return [CropSquare(float(u), float(v), size, float(angle), mirror) for angle in angles]
+
+
+def moved_into(sighting: Sighting, mask: HandMask) -> Sighting:
+    """Move and scale a pose so that its box is the mask's: a hand that cannot be read is there.
+
+    Its shape is the one handed in; only its place and size come from the mask.
+    """
+    box = mask.box_uvuv_px()
+    assert box is not None
+    old = points_box(sighting.uv_px)
+    ratio = np.sqrt(np.prod(box[2:] - box[:2]) / max(np.prod(old[2:] - old[:2]), 1.0))
+    ratio = float(np.clip(ratio, 0.5, 2.0))
+    uv_px = (sighting.uv_px - _middle(old)) * ratio + _middle(box)
+    return replace(sighting, uv_px=uv_px.astype(np.float32))
+
+
+def silhouette(uv_px: F32) -> HandMask:
+    """Draw about what a hand with these joints ``(21, 2)`` covers: its palm, and fat fingers."""
+    box = points_box(uv_px)
+    side = max(float((box[2:] - box[:2]).max()) * 1.3, 4.0)
+    u, v = _middle(box)
+    square = CropSquare(float(u), float(v), side)
+    at = apply_affine(invert_affine(square.frame_from_crop(_SILHOUETTE_PX)), uv_px)
+    palm_length = float(np.linalg.norm(at[9] - at[0]))
+    width = max(round(_FINGER_WIDTH * max(palm_length, 0.3 * _SILHOUETTE_PX)), 1)
+    points = np.round(at).astype(np.int32)
+    drawn = np.zeros((_SILHOUETTE_PX, _SILHOUETTE_PX), dtype=np.uint8)
+    cv2.fillConvexPoly(drawn, cv2.convexHull(points[_PALM]), 255)
+    for a, b in BONES:
+        cv2.line(drawn, points[a].tolist(), points[b].tolist(), 255, width)
+    return HandMask(square, drawn, drawn)
+
+
+def _middle(box: F64) -> F64:
+    return (box[:2] + box[2:]) / 2

@@ -1,0 +1,121 @@
+"""One hand in one frame, and what is known of a frame."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from hdrvideo.crop.find import FoundPalm, square_from_pose
+from hdrvideo.datatypes import F32, Frame
+from hdrvideo.geometry import points_box
+from hdrvideo.handmask import HandMask
+from hdrvideo.track import NOT_FOUND
+
+N_TRACKS = 2
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One hand in one frame.
+
+    Attributes:
+        uv_px: ``(21, 2)`` float32 in the frame.
+        xyz_mm: ``(21, 3)`` float32 round the hand's own centre, camera axes, scale guessed.
+        confidence: ``(21,)`` float32 in 0..1.
+        presence: Is there a hand, 0..1.
+        right_score: Does it look like a right hand in the frame as shown, 0..1.
+        birth: Index of the frame where its track was found; tells tracks apart.
+        mask: What is seen of it and the whole of it; None where nobody looked.
+    """
+
+    uv_px: F32
+    xyz_mm: F32
+    confidence: F32
+    presence: float
+    right_score: float
+    birth: int
+    mask: HandMask | None = None
+
+    @cached_property
+    def size_px(self) -> float:
+        """Side of the hand's square crop; a measure of its size that does not hang on the pose."""
+        return square_from_pose(self.uv_px, mirror=False).size_px
+
+
+@dataclass
+class TrackedFrame:
+    """What the follower knows of one frame; filled backwards while it is young.
+
+    Attributes:
+        frame: The source frame, without its picture.
+        status: How the frame was decoded: ``ok``, ``damaged`` or ``lost``.
+        sightings: One a track, None where there is no hand.
+        reasons: One a track, code of ``track.REASONS``; why there is no hand.
+        mask_vote: Log odds that track 0 is the right hand, as the masks say; 0 = they do not say.
+    """
+
+    frame: Frame
+    status: str
+    sightings: list[Sighting | None] = field(default_factory=lambda: [None] * N_TRACKS)
+    reasons: list[int] = field(default_factory=lambda: [NOT_FOUND] * N_TRACKS)
+    mask_vote: float = 0.0
+
+
+@dataclass
+class Track:
+    """What is known of a hand that is followed.
+
+    Attributes:
+        last: Its last sighting.
+        step_px: ``(1, 2)`` how far it moved to there from the frame before.
+        seen_seconds: When that was.
+        mirror: Its crop is to be mirrored.
+        n_missed: Frames since then in which it was not read.
+        mask: Its last masks, None before the first.
+    """
+
+    last: Sighting
+    step_px: F32
+    seen_seconds: float
+    mirror: bool
+    n_missed: int = 0
+    mask: HandMask | None = None
+
+    def mask_now(self) -> HandMask | None:
+        """Give the last mask, moved as the hand last moved."""
+        if self.mask is None:
+            return None
+        square, (du, dv) = self.mask.square, (float(step) for step in self.step_px[0])
+        moved = replace(square, u_px=square.u_px + du, v_px=square.v_px + dv)
+        return replace(self.mask, square=moved)
+
+    def jump_px(self, sighting: Sighting) -> float:
+        """Give how far a sighting lies from where this track's hand was last, per joint."""
+        return float(np.linalg.norm(sighting.uv_px - self.last.uv_px, axis=1).mean())
+
+
+def covers(sighting: Sighting, palm: FoundPalm) -> bool:
+    """Say whether a palm lies on a hand that is already followed."""
+    middle = sighting.uv_px[[0, 5, 9, 13, 17]].mean(axis=0)
+    # The palm's square is moved towards the fingers; its own middle is back along that way.
+    square = palm.square
+    back = 0.19 * square.size_px
+    u = square.u_px - back * np.sin(square.angle_rad)
+    v = square.v_px + back * np.cos(square.angle_rad)
+    limit = 0.22 * max(square.size_px, sighting.size_px)
+    return bool(np.hypot(middle[0] - u, middle[1] - v) < limit)
+
+
+def lies_on(new: Sighting, known: Sighting) -> bool:
+    """Say whether a new hand is but a worse reading of part of a known one."""
+    a, b = points_box(new.uv_px), points_box(known.uv_px)
+    overlap = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
+    is_inside = overlap > 0.6 * np.prod(a[2:] - a[:2])
+    return bool(is_inside and new.presence < 0.8 <= known.presence)
+
+
+def is_near(a: Sighting, b: Sighting) -> bool:
+    """Say whether two sightings, a few frames apart, can be the same hand."""
+    distance = np.linalg.norm(a.uv_px.mean(axis=0) - b.uv_px.mean(axis=0))
+    ratio = a.size_px / b.size_px
+    return bool(distance < 0.8 * max(a.size_px, b.size_px) and 0.2 < ratio < 5.0)

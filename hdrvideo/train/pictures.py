@@ -1,0 +1,201 @@
+"""Where labelled pictures come from: stored made ones, pastes of real hands, and hand-free ones."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import cv2
+import numpy as np
+import torch
+
+from hdrvideo.datatypes import U8
+from hdrvideo.errors import DataError
+from hdrvideo.synth.assets import PROCEDURAL, Assets
+from hdrvideo.synth.crops import HandCrop, load_crops
+from hdrvideo.synth.paste import PasteSettings, paste
+from hdrvideo.synth.stored import ShardPictures
+from hdrvideo.train.views import LabelledPicture
+
+# Hand-free pictures are kept no larger than this: a view of them is at most 192 px.
+_EMPTY_PX = 640
+
+
+class PictureSource(Protocol):
+    """Draws labelled pictures."""
+
+    def draw(self, rng: np.random.Generator, n: int) -> list[LabelledPicture]:
+        """Draw ``n`` pictures; the same state of ``rng`` gives the same ones."""
+
+
+class MadePictures:
+    """Pictures of the made world, from shards.
+
+    Now and then one of two hands is taken away (the world renders each hand alone, too): the same
+    picture with and without a second hand is what keeps a net from inventing one.
+    """
+
+    def __init__(self, folders: Sequence[Path], split: str, *, alone_share: float = 0.1) -> None:
+        """Read the shards into memory, still packed.
+
+        Args:
+            folders: Of ``synth shards``.
+            split: ``train`` or ``test``, of which they must be.
+            alone_share: How often one of two hands is taken away.
+
+        Raises:
+            DataError: A folder holds no shards of ours or such of the other split, or there is no
+                picture in any.
+        """
+        self._shards = [ShardPictures(folder, split) for folder in folders]
+        if not any(len(s) for s in self._shards):
+            raise DataError(
+                f"no picture in {', '.join(map(str, folders)) or 'no folder'}; make some with "
+                "synth shards"
+            )
+        self._ends = np.cumsum([len(s) for s in self._shards])
+        self._alone_share = alone_share
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> LabelledPicture:
+        shards, i = self._find(index)
+        return LabelledPicture(shards.rgb_u8(i), *shards.masks(i))
+
+    def draw(self, rng: np.random.Generator, n: int) -> list[LabelledPicture]:
+        """Draw ``n`` pictures."""
+        return [self._draw(rng) for _ in range(n)]
+
+    def _draw(self, rng: np.random.Generator) -> LabelledPicture:
+        index, alone, side = int(rng.integers(len(self))), rng.random(), int(rng.integers(2))
+        if alone >= self._alone_share:
+            return self[index]
+        shards, i = self._find(index)
+        _, amodal = shards.masks(i)
+        if not amodal.any(axis=(1, 2)).all():
+            return self[index]
+        only = np.zeros_like(amodal)
+        only[side] = amodal[side]
+        return LabelledPicture(shards.bare_rgb_u8(i, side), only, only)
+
+    def _find(self, index: int) -> tuple[ShardPictures, int]:
+        k = int(np.searchsorted(self._ends, index, side="right"))
+        return self._shards[k], index - int(self._ends[k] - len(self._shards[k]))
+
+
+class PastedPictures:
+    """AIH_Syn: real hands pasted together, some thousand pictures that are made when first drawn.
+
+    Pasting takes about as long as a net needs to learn from the picture, and each is seen in a
+    view of its own anyway.
+    """
+
+    _GROUP: Final = 16
+
+    def __init__(
+        self,
+        crops: Path,
+        split: str,
+        backgrounds: Sequence[U8],
+        settings: PasteSettings,
+        *,
+        seed: int,
+        n_groups: int = 120,
+    ) -> None:
+        """Read the crops of a split into memory.
+
+        Args:
+            crops: Folder of ``synth harvest``.
+            split: ``train`` or ``test``.
+            backgrounds: Hand-free pictures ``(h, w, 3)``; those smaller than a pasted picture are
+                left out.
+            settings: What pasted pictures look like.
+            seed: Of the pictures.
+            n_groups: How many are made, in sixteens.
+
+        Raises:
+            DataError: The folder has no crop of this split.
+            ShapeError: The folder is missing, or a crop is damaged.
+        """
+        self._crops: list[HandCrop] = list(load_crops(crops, split))
+        if not self._crops:
+            raise DataError(f"{crops} has no crop of split {split}; make some with synth harvest")
+        least = settings.size_px
+        self._backgrounds = [
+            torch.from_numpy(b.astype(np.float32) / 255).permute(2, 0, 1).contiguous()
+            for b in backgrounds
+            if min(b.shape[:2]) >= least
+        ]
+        self._settings = settings
+        self._seed = seed
+        self._n_groups = n_groups
+        self._made: dict[int, list[LabelledPicture]] = {}
+
+    def draw(self, rng: np.random.Generator, n: int) -> list[LabelledPicture]:
+        """Draw ``n`` pictures."""
+        places = rng.integers(self._n_groups * self._GROUP, size=n)
+        return [self._group(int(p) // self._GROUP)[int(p) % self._GROUP] for p in places]
+
+    def _group(self, number: int) -> list[LabelledPicture]:
+        """Give sixteen pictures, a function of seed and number alone."""
+        if number not in self._made:
+            rng = np.random.default_rng([self._seed, number])
+            made = paste(
+                self._crops,
+                self._GROUP,
+                rng,
+                settings=self._settings,
+                backgrounds=self._backgrounds,
+            )
+            rgb_u8 = (made.rgb.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+            visible, amodal = made.visible.numpy(), made.amodal.numpy()
+            self._made[number] = [
+                LabelledPicture(np.ascontiguousarray(rgb_u8[i]), visible[i], amodal[i])
+                for i in range(self._GROUP)
+            ]
+        return self._made[number]
+
+
+class EmptyPictures:
+    """Pictures without a hand: what must not be taken for one."""
+
+    def __init__(self, pictures: Sequence[U8]) -> None:
+        """Take hand-free pictures ``(h, w, 3)``.
+
+        Raises:
+            DataError: There is none.
+        """
+        if not pictures:
+            raise DataError("there is no picture without hands; name a folder of some")
+        self._pictures = pictures
+
+    def draw(self, rng: np.random.Generator, n: int) -> list[LabelledPicture]:
+        """Draw ``n`` pictures: a random square of each."""
+        return [self._draw(rng) for _ in range(n)]
+
+    def _draw(self, rng: np.random.Generator) -> LabelledPicture:
+        picture = self._pictures[int(rng.integers(len(self._pictures)))]
+        height, width = picture.shape[:2]
+        side = max(int(min(height, width) * rng.uniform(0.4, 1.0)), 1)
+        v, u = (int(rng.integers(n - side + 1)) for n in (height, width))
+        none = np.zeros((2, side, side), dtype=bool)
+        return LabelledPicture(
+            np.ascontiguousarray(picture[v : v + side, u : u + side]), none, none
+        )
+
+
+def hand_free_pictures(folders: Sequence[Path], split: str) -> list[U8]:
+    """Read the pictures of a split in some folders, at most 640 px on the longer side."""
+    assets = Assets.find(split, backgrounds=folders)
+    pictures = []
+    for name in assets.backgrounds:
+        if name.startswith(PROCEDURAL):
+            continue
+        rgb_u8 = assets.background_rgb_u8(name)
+        shrink = min(1.0, _EMPTY_PX / max(rgb_u8.shape[:2]))
+        if shrink < 1:
+            rgb_u8 = np.asarray(
+                cv2.resize(rgb_u8, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+            )
+        pictures.append(np.ascontiguousarray(rgb_u8))
+    return pictures

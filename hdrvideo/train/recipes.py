@@ -1,0 +1,236 @@
+"""HASM's recipe: what it is shown, what is asked of it, how it is judged."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hdrvideo.datatypes import U8
+from hdrvideo.errors import SettingsError
+from hdrvideo.frame.hasm import HandMasks
+from hdrvideo.synth.place import PasteSettings
+from hdrvideo.train.losses import mask_loss
+from hdrvideo.train.pictures import (
+    EmptyPictures,
+    MadePictures,
+    PastedPictures,
+    PictureSource,
+    hand_free_pictures,
+)
+from hdrvideo.train.scores import mask_scores
+from hdrvideo.train.sheets import draw_mask_sheet
+from hdrvideo.train.views import MaskExample, ViewSettings, check_number, draw_example
+
+_CHECK_SEED: Final = 7
+_CHECK_BATCH: Final = 32
+_SHEET_PICTURES: Final = 24
+
+
+@dataclass(frozen=True)
+class HasmData:
+    """What HASM learns from.
+
+    Attributes:
+        made: Folders of shards of the made world, split train.
+        held_out: Folders of shards of split test, for the checks.
+        crops: Folder of harvested hands, for pastes; None = no pastes.
+        hand_free: Folders of pictures without hands.
+        made_share: Part of a batch from the made world.
+        pasted_share: Part of a batch that is pasted.
+        empty_share: Part of a batch without hands.
+        n_check: Held-out pictures that a check looks at.
+    """
+
+    made: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    crops: str | None = None
+    hand_free: tuple[str, ...] = ()
+    made_share: float = 0.7
+    pasted_share: float = 0.22
+    empty_share: float = 0.08
+    n_check: int = 512
+
+    def __post_init__(self) -> None:
+        self._check_types()
+        shares = {name: getattr(self, f"{name}_share") for name in ("made", "pasted", "empty")}
+        if abs(sum(shares.values()) - 1) > 1e-6:
+            raise SettingsError(f"shares are {shares}, expected 1 in all")
+        for name, given in (("made", self.made), ("pasted", self.crops), ("empty", self.hand_free)):
+            if shares[name] > 0 and not given:
+                raise SettingsError(
+                    f"{name}_share is {shares[name]} and there is nothing to take it from; name "
+                    "a folder, or set the share to 0"
+                )
+        if not self.held_out:
+            raise SettingsError("held_out is empty; name a folder of shards of split test")
+
+    def _check_types(self) -> None:
+        for name in ("made", "held_out", "hand_free"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
+                raise SettingsError(f"HasmData.{name} is {value!r}, expected a list of folders")
+        if not isinstance(self.crops, str | None):
+            raise SettingsError(f"HasmData.crops is {self.crops!r}, expected a folder or null")
+        for name in ("made_share", "pasted_share", "empty_share"):
+            check_number(f"HasmData.{name}", getattr(self, name), 0, 1)
+        check_number("HasmData.n_check", self.n_check, 1, 1_000_000, whole=True)
+
+
+@dataclass(frozen=True)
+class HasmRecipe:
+    """How HASM is taught.
+
+    Attributes:
+        data: What it learns from.
+        views: How it is shown.
+        batch: Pictures a step, over all workers.
+        seed: Draws the batches.
+        hidden_weight: Weight of hidden pixels.
+    """
+
+    data: HasmData
+    views: ViewSettings = field(default_factory=ViewSettings)
+    batch: int = 32
+    seed: int = 0
+    hidden_weight: float = 3.0
+
+    def __post_init__(self) -> None:
+        check_number("batch", self.batch, 1, 65536, whole=True)
+        check_number("seed", self.seed, 0, 2**31 - 1, whole=True)
+        check_number("hidden_weight", self.hidden_weight, 0, 1000)
+
+
+class HasmTask:
+    """Lessons for HASM; see :class:`hdrvideo.train.loop.Task`."""
+
+    better = "score"
+
+    def __init__(
+        self, net: nn.Module, recipe: HasmRecipe, *, made_as: Mapping[str, Any] | None = None
+    ) -> None:
+        """Read all data into memory.
+
+        Args:
+            net: As :class:`hdrvideo.frame.hasm.HasmNet`.
+            recipe: How it is taught.
+            made_as: How the net was made, to be written down: its start, what is frozen.
+
+        Raises:
+            DataError: A folder is missing, holds nothing of use, or is of the wrong split.
+            ShapeError: The folder of crops is missing, or a crop is damaged.
+        """
+        self.net = net
+        self._recipe = recipe
+        self._made_as = dict(made_as or {})
+        data = recipe.data
+        empty = hand_free_pictures([Path(f) for f in data.hand_free], "train")
+        self._sources: list[tuple[float, PictureSource]] = []
+        if data.made_share:
+            made = MadePictures([Path(f) for f in data.made], "train")
+            self._sources.append((data.made_share, made))
+        if data.pasted_share and data.crops is not None:
+            settings = PasteSettings(
+                size_px=recipe.views.resolution_px, hand_share=(0.2, 0.6), one_share=0.3,
+                none_share=0.02,
+            )  # fmt: skip
+            pasted = PastedPictures(Path(data.crops), "train", empty, settings, seed=recipe.seed)
+            self._sources.append((data.pasted_share, pasted))
+        if data.empty_share:
+            self._sources.append((data.empty_share, EmptyPictures(empty)))
+        self._held_out = MadePictures([Path(f) for f in data.held_out], "test", alone_share=0)
+        self._checks = [self._draw_checks(share) for share in (0.0, 1.0)]
+
+    def describe(self) -> dict[str, Any]:
+        """Give the recipe, the net's name and how it was made."""
+        return {"net": type(self.net).__name__, "made_as": self._made_as, **asdict(self._recipe)}
+
+    def batch(self, number: int, rank: int, world: int) -> dict[str, Tensor]:
+        """Make worker ``rank``'s share of batch ``number``.
+
+        Raises:
+            SettingsError: The batch cannot be shared out evenly.
+        """
+        n, rest = divmod(self._recipe.batch, world)
+        if rest:
+            raise SettingsError(
+                f"batch is {self._recipe.batch}, expected a multiple of {world}, the number of "
+                "workers"
+            )
+        rng = np.random.default_rng([self._recipe.seed, number, rank])
+        chosen = rng.choice(len(self._sources), n, p=[share for share, _ in self._sources])
+        examples = []
+        for k, (_, source) in enumerate(self._sources):
+            pictures = source.draw(rng, int((chosen == k).sum()))
+            examples += [draw_example(p, rng, self._recipe.views) for p in pictures]
+        return stack_examples(examples)
+
+    def losses(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compare the net's masks with the truth."""
+        masks = HandMasks(*(out.float() for out in net(as_seen(batch))))
+        return mask_loss(
+            masks,
+            batch["visible"],
+            batch["amodal"],
+            batch["present"],
+            batch["present_weight"],
+            hidden_weight=self._recipe.hidden_weight,
+        )
+
+    def check(self, net: nn.Module) -> dict[str, float]:
+        """Score held-out made pictures, without hints and (names ending in ``_told``) with them.
+
+        ``score`` is the mean over what the masks are judged by, both ways.
+        """
+        found = mask_scores(*self._said(net, self._checks[0]))
+        told = mask_scores(*self._said(net, self._checks[1]))
+        scores = {**found, **{f"{name}_told": value for name, value in told.items()}}
+        scores["score"] = (found["score"] + told["score"]) / 2
+        return scores
+
+    def sheet(self, net: nn.Module) -> U8:
+        """Draw masks on held-out pictures, half of them with hints."""
+        n = _SHEET_PICTURES // 2
+        return draw_mask_sheet(
+            *self._said(net, [*self._checks[0][:n], *self._checks[1][n : 2 * n]])
+        )
+
+    def _said(
+        self, net: nn.Module, examples: list[MaskExample]
+    ) -> tuple[HandMasks, dict[str, Tensor]]:
+        truth = stack_examples(examples)
+        device = next(net.parameters()).device
+        said = []
+        for start in range(0, len(examples), _CHECK_BATCH):
+            pictures = as_seen(truth)[start : start + _CHECK_BATCH].to(device)
+            with torch.inference_mode():
+                said.append([out.float().cpu() for out in net(pictures)])
+        return HandMasks(*(torch.cat(parts) for parts in zip(*said, strict=True))), truth
+
+    def _draw_checks(self, hint_share: float) -> list[MaskExample]:
+        views = ViewSettings(
+            self._recipe.views.resolution_px, turn_deg=4.0, letterbox_share=0.3, spoil=0.0,
+            pair_scale=(1.3, 1.5), frame_scale=(0.95, 1.1), hint_share=hint_share,
+        )  # fmt: skip
+        n = min(self._recipe.data.n_check, len(self._held_out))
+        step = len(self._held_out) / n
+        rng = np.random.default_rng(_CHECK_SEED)
+        return [draw_example(self._held_out[int(i * step)], rng, views) for i in range(n)]
+
+
+def as_seen(batch: dict[str, Tensor]) -> Tensor:
+    """Join pictures and hints to what the net takes, ``(B, 6, R, R)``."""
+    hints = functional.interpolate(batch["hints"], scale_factor=2.0, mode="nearest")
+    return torch.cat([batch["rgb"], hints], dim=1)
+
+
+def stack_examples(examples: list[MaskExample]) -> dict[str, Tensor]:
+    """Stack examples into tensors, pictures ``(B, 3, R, R)`` in 0..1."""
+    rgb_u8 = np.stack([e.rgb_u8 for e in examples]).transpose(0, 3, 1, 2)
+    names = ("visible", "amodal", "hints", "present", "present_weight")
+    stacked = {n: torch.from_numpy(np.stack([getattr(e, n) for e in examples])) for n in names}
+    return {"rgb": torch.from_numpy(rgb_u8.astype(np.float32) / 255), **stacked}

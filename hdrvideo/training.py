@@ -1,0 +1,128 @@
+"""The jobs behind ``hdrvideo train``: a settings file in, a run's folder out.
+
+A settings file (see ``configs/hasm_small.yaml``) names the net, the loop, the data and the views;
+paths in it are relative to the folder that the command runs in.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from hdrvideo.blocks import PalmTrunk
+from hdrvideo.build import pick_device
+from hdrvideo.checkpoint import warm_start, weights_path
+from hdrvideo.config import build_settings, read_yaml
+from hdrvideo.errors import SettingsError, WeightsError
+from hdrvideo.frame.hasm import HasmNet
+from hdrvideo.train.loop import LoopSettings, train
+from hdrvideo.train.recipes import HasmData, HasmRecipe, HasmTask
+from hdrvideo.train.views import ViewSettings
+
+_PARTS: Final = ("net", "loop", "data", "views", "batch", "seed", "hidden_weight")
+_SIZES: Final = ("small", "mit_b0", "mit_b1", "mit_b5")
+
+
+def train_hasm(config: Path, out: Path, *, resume: bool, device: str) -> dict[str, float]:
+    """Train HASM as a settings file says.
+
+    Args:
+        config: The settings file.
+        out: The run's folder.
+        resume: Go on with the run in ``out``.
+        device: ``auto``, ``cpu`` or ``cuda``; in place of ``loop.device``.
+
+    Returns:
+        The metrics of the last check; nothing but for the first of many workers.
+
+    Raises:
+        SettingsError: A key is unknown or a value is out of range.
+        DataError: The pictures cannot be used.
+        WeightsError: The net's start is missing or does not fit.
+        TrainingError: See :func:`hdrvideo.train.loop.train`.
+    """
+    values = read_yaml(config)
+    unknown = sorted(map(str, set(values) - set(_PARTS)))
+    if unknown:
+        raise SettingsError(f"setting {unknown[0]} is unknown; known here: {', '.join(_PARTS)}")
+    recipe = HasmRecipe(
+        data=build_settings(HasmData, values.get("data", {}), "data."),
+        views=build_settings(ViewSettings, values.get("views", {}), "views."),
+        **{name: values[name] for name in ("batch", "seed", "hidden_weight") if name in values},
+    )
+    loop = build_settings(LoopSettings, values.get("loop", {}), "loop.")
+    loop = replace(loop, device=pick_device(device).type)
+    # What the start leaves of the net is random: the same in every run of one seed.
+    torch.manual_seed(recipe.seed)
+    made_as = values.get("net", {})
+    task = HasmTask(make_hasm(made_as), recipe, made_as=made_as)
+    return train(task, loop, out, resume=resume)
+
+
+def make_hasm(values: dict[str, Any]) -> nn.Module:
+    """Make a HASM to be trained.
+
+    Args:
+        values: ``size``: ``small``, ``mit_b0``, ``mit_b1`` or ``mit_b5``; ``start``: ``none``; or
+            ``palm`` for the shipped palm trunk (the default of the small size); or a safetensors
+            file whose tensors of the same name and shape are the start, most of the encoder's
+            among them; or, for the other sizes, a folder with a published encoder (see
+            :meth:`hdrvideo.frame.hasm_mit.HasmMit.from_pretrained_encoder`). ``freeze``: names of
+            parts that stay as they start: low-level features of real pictures are worth keeping,
+            and not going back through the largest maps makes a step 1.6 times as fast.
+
+    Raises:
+        SettingsError: The size is unknown, or needs ``transformers``, which is missing.
+        WeightsError: The start is missing or damaged, or does not fit.
+    """
+    expected = f"expected size: {' | '.join(_SIZES)} and, if wanted, start: FILE"
+    if not isinstance(values, dict) or set(values) - {"size", "start", "freeze"}:
+        raise SettingsError(f"net is {values!r}, {expected}")
+    size = values.get("size", "small")
+    start = values.get("start") or ("palm" if size == "small" else "none")
+    if size not in _SIZES or not isinstance(start, str):
+        raise SettingsError(f"net is {values!r}, {expected}")
+    if size == "small":
+        net: nn.Module = HasmNet()
+        encoder = set(PalmTrunk().state_dict())
+    else:
+        from hdrvideo.frame.hasm_mit import HasmMit
+
+        if start not in ("none", "palm") and Path(start).is_dir():
+            net = HasmMit.from_pretrained_encoder(Path(start), size=size.removeprefix("mit_"))
+            start = "none"
+        else:
+            net = HasmMit(size.removeprefix("mit_"))
+        encoder = {name for name in net.state_dict() if name.startswith("encoder.")}
+    if start != "none":
+        _start_from(net, weights_path("palm") if start == "palm" else Path(start), encoder)
+    freeze(net, values.get("freeze") or [])
+    return net
+
+
+def freeze(net: nn.Module, names: list[str]) -> None:
+    """Let some parts of a net stay as they are.
+
+    Raises:
+        SettingsError: The net has no such part, or the names are no list.
+    """
+    if not isinstance(names, list):
+        raise SettingsError(f"net.freeze is {names!r}, expected a list of the net's parts")
+    for name in names:
+        parts = [p for n, p in net.named_parameters() if n.split(".")[0] == name]
+        if not parts:
+            raise SettingsError(f"net.freeze names {name!r}, which is no part of the net")
+        for part in parts:
+            part.requires_grad = False
+
+
+def _start_from(net: nn.Module, path: Path, encoder: set[str]) -> None:
+    """Take over what fits; a few tensors that fit by accident are no start."""
+    taken = encoder & set(warm_start(net, path))
+    if 2 * len(taken) < len(encoder):
+        raise WeightsError(
+            f"weights {path} fit {len(taken)} of the {len(encoder)} tensors of the net's encoder, "
+            "expected at least half; name weights of this net.size, or start: none"
+        )

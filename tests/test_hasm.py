@@ -1,0 +1,243 @@
+"""The small HASM and the blocks it is made of: interface, alignment, and the palm trunk in it."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional
+
+from hdrvideo.blocks import PalmTrunk, Separable, Up
+from hdrvideo.build import build_net
+from hdrvideo.checkpoint import load_weights, warm_start, weights_path
+from hdrvideo.crop.palm import PalmNet
+from hdrvideo.errors import ShapeError
+from hdrvideo.frame.hasm import HandMasks, Hasm, HasmNet, places_like
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(2)
+    made = HasmNet()
+    warm_start(made, weights_path("palm"))
+    return made.eval()
+
+
+def pictures(n: int, side_px: int = 64, seed: int = 0) -> torch.Tensor:
+    """Make pictures with hints; the first has none."""
+    rough = torch.rand(n, 6, 8, 8, generator=torch.Generator().manual_seed(seed))
+    rough[:, 5] = 1
+    rough[0, 3:] = 0
+    return functional.interpolate(rough, size=(side_px, side_px), mode="bilinear")
+
+
+def plain_pictures(side_px: int = 128) -> torch.Tensor:
+    plain = torch.zeros(1, 6, side_px, side_px)
+    plain[:, :3] = 0.5
+    return plain
+
+
+@pytest.mark.parametrize("side_px", [64, 160, 192])
+def test_masks_are_half_the_pictures_size(net, side_px):
+    with torch.inference_mode():
+        masks = HandMasks(*net(pictures(2, side_px)))
+    cells = side_px // HasmNet.STRIDE
+    assert masks.whole_logit.shape == masks.share_logit.shape == (2, 2, cells, cells)
+    assert masks.presence_logit.shape == (2, 2)
+    assert (masks.visible <= masks.amodal).all()
+    for values in (masks.visible, masks.amodal, masks.presence):
+        assert 0 < values.min() <= values.max() < 1
+        assert values.std() > 0
+
+
+def test_probabilities_are_those_of_the_logits():
+    draw = torch.Generator().manual_seed(1)
+    whole, share = torch.randn(2, 3, 2, 4, 5, generator=draw) * 5
+    there = torch.randn(3, 2, generator=draw)
+    masks = HandMasks(whole, share, there)
+    torch.testing.assert_close(masks.amodal, 1 / (1 + torch.exp(-whole)))
+    expected = 1 / ((1 + torch.exp(-whole)) * (1 + torch.exp(-share)))
+    torch.testing.assert_close(masks.visible, expected)
+    torch.testing.assert_close(masks.presence, 1 / (1 + torch.exp(-there)))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "text"),
+    [
+        (0, torch.zeros(3, 4, 5, 5), "whole_logit"),
+        (0, torch.zeros(3, 2, 5, 5, dtype=torch.float16), "whole_logit is torch.float16"),
+        (1, torch.zeros(3, 2, 5, 6), r"share_logit is .* \(3, 2, 5, 6\), expected .* \(3, 2, 5, 5"),
+        (2, torch.zeros(3, 1), "presence_logit"),
+    ],
+)
+def test_masks_that_do_not_fit_together_are_refused(place, value, text):
+    parts = [torch.zeros(3, 2, 5, 5), torch.zeros(3, 2, 5, 5), torch.zeros(3, 2)]
+    HandMasks(*parts)
+    parts[place] = value
+    with pytest.raises(ShapeError, match=text):
+        HandMasks(*parts)
+
+
+def test_a_batch_gives_what_single_pictures_give(net):
+    batch = pictures(3)
+    with torch.inference_mode():
+        together = net(batch)
+        alone = [net(picture[None]) for picture in batch]
+    for i, whole in enumerate(together):
+        single = torch.cat([one[i] for one in alone])
+        torch.testing.assert_close(whole, single, rtol=1e-4, atol=1e-5)
+
+
+def test_each_mask_has_its_own_tail(net):
+    with torch.no_grad():
+        before = torch.cat(net(pictures(1))[:2], dim=1)
+        for i in range(4):
+            net.tails.bias[i] += 1
+            after = torch.cat(net(pictures(1))[:2], dim=1)
+            net.tails.bias[i] -= 1
+            moved = (after - before).mean(dim=(0, 2, 3))
+            expected = functional.one_hot(torch.tensor(i), 4).float()
+            torch.testing.assert_close(moved, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("what", ["picture", "hints"])
+def test_masks_lie_where_the_picture_is(net, what):
+    """A change in one corner, of either, moves the masks most in that corner."""
+    plain = plain_pictures()
+    channels = slice(3) if what == "picture" else slice(3, 6)
+    for u, v in ((20, 100), (100, 20)):
+        spotted = plain.clone()
+        spotted[:, channels, v - 8 : v + 8, u - 8 : u + 8] = 1
+        with torch.inference_mode():
+            change = (net(spotted)[0] - net(plain)[0]).abs().sum(dim=(0, 1))
+        row, column = divmod(int(change.argmax()), change.shape[1])
+        assert abs(2 * row - v) <= 14
+        assert abs(2 * column - u) <= 14
+
+
+def test_the_place_in_the_picture_counts(net):
+    """What hangs on the coordinates alone pulls left against right, and top against bottom."""
+    plain = plain_pictures()
+    with torch.no_grad():
+        for axis in range(2):
+            before = net(plain)[0]
+            net.place.weight[:, axis] += 0.1
+            change = net(plain)[0] - before
+            net.place.weight[:, axis] -= 0.1
+            halves = change.chunk(2, dim=3 - axis)
+            gap = (halves[0].mean() - halves[1].mean()).abs()
+            other = change.chunk(2, dim=2 + axis)
+            assert gap > 5 * (other[0].mean() - other[1].mean()).abs()
+            assert gap > 1e-3
+
+
+def test_places_run_from_minus_one_to_one():
+    places = places_like(torch.zeros(2, 7, 3, 5))
+    assert places.shape == (1, 2, 3, 5)
+    for row in range(3):
+        for column in range(5):
+            u, v = places[0, :, row, column].tolist()
+            assert (u, v) == pytest.approx((-1 + column / 2, -1 + row))
+
+
+def test_every_parameter_gets_a_gradient(net):
+    """Training by many workers stops at one that does not."""
+    whole, share, presence = net(pictures(2))
+    (whole.square().sum() + share.square().sum() + presence.square().sum()).backward()
+    still = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    net.zero_grad(set_to_none=True)
+    assert not still
+
+
+def test_the_palm_trunk_is_taken_over_whole():
+    net = HasmNet().eval()
+    trunk = set(PalmTrunk().state_dict())
+    assert set(warm_start(net, weights_path("palm"))) == trunk
+    assert len(trunk) > 100
+    palm = build_net("palm", PalmNet(), CPU)
+    x = pictures(1, 192)[:, :3]
+    with torch.inference_mode():
+        for ours, theirs in zip(net.features(x), palm.features(x), strict=True):
+            assert torch.equal(ours, theirs)
+            assert ours.std() > 0
+
+
+def test_weights_go_through_a_file_of_half_precision(net, tmp_path):
+    path = tmp_path / "hasm.safetensors"
+    save_file({name: value.half() for name, value in net.state_dict().items()}, path)
+    back = HasmNet().eval()
+    load_weights(back, path)
+    for name, value in back.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, net.state_dict()[name].half().float()), name
+    with torch.inference_mode():
+        ours, theirs = HandMasks(*net(pictures(2))), HandMasks(*back(pictures(2)))
+    for name in ("visible", "amodal", "presence"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=0, atol=0.01)
+
+
+def test_whatever_runs_the_net_gives_masks(net):
+    seen = []
+
+    def run(rgb: torch.Tensor):
+        seen.append((rgb.device, torch.is_inference_mode_enabled()))
+        return [out.double() for out in net(rgb)]
+
+    hasm = Hasm(run, device=CPU)
+    masks = hasm(pictures(2))
+    assert hasm.resolution_px == HasmNet.RESOLUTION_PX == 192
+    assert seen == [(CPU, True)]
+    with torch.inference_mode():
+        expected = HandMasks(*net(pictures(2)))
+    for name in ("whole_logit", "share_logit", "presence_logit"):
+        assert torch.equal(getattr(masks, name), getattr(expected, name))
+
+
+# The blocks, against what they say they do.
+
+
+@pytest.mark.parametrize(("channels_out", "kernel"), [(4, 5), (6, 3)])
+def test_a_separable_block_is_its_formula(channels_out, kernel):
+    torch.manual_seed(0)
+    block = Separable(4, channels_out, kernel=kernel)
+    x = torch.randn(2, 4, 7, 9)
+    rows, columns = x.shape[-2:]
+    padded = functional.pad(x, [kernel // 2] * 4)
+    deep = block.depthwise.bias.view(1, 4, 1, 1).expand_as(x).clone()
+    for i in range(kernel):
+        for j in range(kernel):
+            weight = block.depthwise.weight[:, 0, i, j].view(1, 4, 1, 1)
+            deep = deep + weight * padded[:, :, i : i + rows, j : j + columns]
+    mixed = torch.einsum("oc,bchw->bohw", block.pointwise.weight[:, :, 0, 0], deep)
+    mixed = mixed + block.pointwise.bias.view(1, -1, 1, 1)
+    mixed[:, :4] += x
+    expected = torch.where(mixed > 0, mixed, block.activation.weight.view(1, -1, 1, 1) * mixed)
+    torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_block_of_stride_two_halves_and_widens():
+    torch.manual_seed(0)
+    block = Separable(4, 6, stride=2)
+    with torch.no_grad():
+        block.pointwise.weight.zero_()
+        block.pointwise.bias.zero_()
+        x = torch.rand(1, 4, 8, 8)
+        out = block(x)
+    assert torch.equal(out[:, :4], functional.max_pool2d(x, 2))
+    assert (out[:, 4:] == 0).all()
+
+
+def test_up_may_resize_before_or_after_its_convolution():
+    torch.manual_seed(0)
+    up = Up(5, 3)
+    x, skip = torch.randn(2, 5, 4, 4), torch.randn(2, 3, 8, 8)
+    large = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    expected = skip + up.activation(up.pointwise(large))
+    torch.testing.assert_close(up(x, skip), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_trunks_features_are_of_its_strides():
+    with torch.inference_mode():
+        found = [tuple(f.shape) for f in PalmTrunk().features(torch.rand(1, 3, 96, 96))]
+    strides = {2: 32, 4: 64, 32: 256, 16: 256, 8: 128}
+    assert found == [(1, channels, 96 // s, 96 // s) for s, channels in strides.items()]
