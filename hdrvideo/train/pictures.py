@@ -34,7 +34,7 @@ class MadePictures:
     picture with and without a second hand is what keeps a net from inventing one.
     """
 
-    def __init__(self, folders: Sequence[Path], split: str, *, alone_share: float = 0.1) -> None:
+    def __init__(self, folders: Sequence[Path], split: str, *, alone_share: float = 0.15) -> None:
         """Read the shards into memory, still packed.
 
         Args:
@@ -159,22 +159,24 @@ class PastedPictures:
 class EmptyPictures:
     """Pictures without a hand: what must not be taken for one."""
 
-    def __init__(self, pictures: Sequence[U8]) -> None:
-        """Take hand-free pictures ``(h, w, 3)``.
+    def __init__(self, pictures: Sequence[U8], people: Sequence[U8] = ()) -> None:
+        """Take hand-free pictures ``(h, w, 3)``; every other one drawn is one of ``people``.
 
         Raises:
-            DataError: There is none.
+            DataError: There are none but of people.
         """
         if not pictures:
             raise DataError("there is no picture without hands; name a folder of some")
         self._pictures = pictures
+        self._people = people
 
     def draw(self, rng: np.random.Generator, n: int) -> list[LabelledPicture]:
         """Draw ``n`` pictures: a random square of each."""
         return [self._draw(rng) for _ in range(n)]
 
     def _draw(self, rng: np.random.Generator) -> LabelledPicture:
-        picture = self._pictures[int(rng.integers(len(self._pictures)))]
+        pictures = self._people if self._people and rng.random() < 0.5 else self._pictures
+        picture = pictures[int(rng.integers(len(pictures)))]
         height, width = picture.shape[:2]
         side = max(int(min(height, width) * rng.uniform(0.4, 1.0)), 1)
         v, u = (int(rng.integers(n - side + 1)) for n in (height, width))

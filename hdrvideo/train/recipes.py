@@ -14,6 +14,7 @@ from hdrvideo.datatypes import U8
 from hdrvideo.errors import SettingsError
 from hdrvideo.frame.hasm import HandMasks
 from hdrvideo.synth.place import PasteSettings
+from hdrvideo.train.distract import add_distractors
 from hdrvideo.train.losses import mask_loss
 from hdrvideo.train.pictures import (
     EmptyPictures,
@@ -40,9 +41,12 @@ class HasmData:
         held_out: Folders of shards of split test, for the checks.
         crops: Folder of harvested hands, for pastes; None = no pastes.
         hand_free: Folders of pictures without hands.
+        people: Folders of pictures of people without hands: every other picture without hands, and
+            what is laid into the rest now and then.
         made_share: Part of a batch from the made world.
         pasted_share: Part of a batch that is pasted.
         empty_share: Part of a batch without hands.
+        distract_share: Part of the pictures with hands that get parts of ``people``.
         n_check: Held-out pictures that a check looks at.
     """
 
@@ -50,9 +54,11 @@ class HasmData:
     held_out: tuple[str, ...] = ()
     crops: str | None = None
     hand_free: tuple[str, ...] = ()
+    people: tuple[str, ...] = ()
     made_share: float = 0.7
     pasted_share: float = 0.22
     empty_share: float = 0.08
+    distract_share: float = 0.35
     n_check: int = 512
 
     def __post_init__(self) -> None:
@@ -66,11 +72,13 @@ class HasmData:
                     f"{name}_share is {shares[name]} and there is nothing to take it from; name "
                     "a folder, or set the share to 0"
                 )
+        if not 0 <= self.distract_share <= 1:
+            raise SettingsError(f"distract_share is {self.distract_share}, expected 0 to 1")
         if not self.held_out:
             raise SettingsError("held_out is empty; name a folder of shards of split test")
 
     def _check_types(self) -> None:
-        for name in ("made", "held_out", "hand_free"):
+        for name in ("made", "held_out", "hand_free", "people"):
             value = getattr(self, name)
             if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
                 raise SettingsError(f"HasmData.{name} is {value!r}, expected a list of folders")
@@ -129,6 +137,7 @@ class HasmTask:
         self._made_as = dict(made_as or {})
         data = recipe.data
         empty = hand_free_pictures([Path(f) for f in data.hand_free], "train")
+        self._people = hand_free_pictures([Path(f) for f in data.people], "train")
         self._sources: list[tuple[float, PictureSource]] = []
         if data.made_share:
             made = MadePictures([Path(f) for f in data.made], "train")
@@ -138,10 +147,12 @@ class HasmTask:
                 size_px=recipe.views.resolution_px, hand_share=(0.2, 0.6), one_share=0.3,
                 none_share=0.02,
             )  # fmt: skip
-            pasted = PastedPictures(Path(data.crops), "train", empty, settings, seed=recipe.seed)
+            pasted = PastedPictures(
+                Path(data.crops), "train", [*empty, *self._people], settings, seed=recipe.seed
+            )
             self._sources.append((data.pasted_share, pasted))
         if data.empty_share:
-            self._sources.append((data.empty_share, EmptyPictures(empty)))
+            self._sources.append((data.empty_share, EmptyPictures(empty, self._people)))
         self._held_out = MadePictures([Path(f) for f in data.held_out], "test", alone_share=0)
         self._checks = [self._draw_checks(share) for share in (0.0, 1.0)]
 
@@ -165,8 +176,10 @@ class HasmTask:
         chosen = rng.choice(len(self._sources), n, p=[share for share, _ in self._sources])
         examples = []
         for k, (_, source) in enumerate(self._sources):
-            pictures = source.draw(rng, int((chosen == k).sum()))
-            examples += [draw_example(p, rng, self._recipe.views) for p in pictures]
+            for picture in source.draw(rng, int((chosen == k).sum())):
+                if self._people and rng.random() < self._recipe.data.distract_share:
+                    picture = add_distractors(picture, rng, self._people)
+                examples.append(draw_example(picture, rng, self._recipe.views))
         return stack_examples(examples)
 
     def losses(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
