@@ -54,6 +54,9 @@ class FollowSettings:
         backward_presence: A hand followed backwards must keep this presence.
         doubtful_presence: Below it the detector looks too.
         mask_presence: A hand that only its mask shows must reach this presence.
+        mask_certainty: A mask overrules a pose, or makes a hand that nothing reads, only if its
+            pixels are so sure on average.
+        twin_iou: Two whole masks that overlap more are taken for one hand.
         double_distance: Two hands whose joints are nearer than this, in crop sides, are one.
         replace_margin: A found hand takes the place of a followed one if so much more present.
         search_frames: Frames between searches while one hand is missing or doubtful.
@@ -67,6 +70,8 @@ class FollowSettings:
     backward_presence: float = 0.5
     doubtful_presence: float = 0.8
     mask_presence: float = 0.7
+    mask_certainty: float = 0.85
+    twin_iou: float = 0.7
     double_distance: float = 0.15
     replace_margin: float = 0.2
     search_frames: int = 2
@@ -78,6 +83,8 @@ class FollowSettings:
         for name in ("min_presence", "birth_presence", "backward_presence", "doubtful_presence"):
             _check_range(self, name, 0, 1)
         _check_range(self, "mask_presence", 0, 1)
+        _check_range(self, "mask_certainty", 0, 1)
+        _check_range(self, "twin_iou", 0, 1)
         _check_range(self, "double_distance", 0, 1)
         _check_range(self, "replace_margin", 0, 1)
         for name in ("search_frames", "recheck_frames"):

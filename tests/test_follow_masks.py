@@ -9,7 +9,18 @@ from test_follow import check_rows, going
 
 from hdrvideo.config import FollowSettings
 from hdrvideo.crop.guide import MaskGuide
-from hdrvideo.crop.masked import assign_masks, fit_of, fits_well, moved_into, squares_from_mask
+from hdrvideo.crop.masked import (
+    assign_masks,
+    certainty,
+    fit_of,
+    fits_well,
+    is_cut,
+    joints_box,
+    masks_iou,
+    moved_into,
+    silhouette,
+    squares_from_mask,
+)
 from hdrvideo.crop.segment import SeenHands
 from hdrvideo.crop.sighting import Sighting
 from hdrvideo.crop.take import Pyramid
@@ -20,14 +31,16 @@ DEFAULT = FollowSettings()
 CELLS = 64
 
 
-def mask_of(uv_px, square: CropSquare, *, hidden: bool = False) -> HandMask:
+def mask_of(
+    uv_px, square: CropSquare, *, hidden: bool = False, probability: float = 0.98
+) -> HandMask:
     """Mark the box round joints."""
     low, high = np.min(uv_px, axis=0) - 3, np.max(uv_px, axis=0) + 3
     places = np.arange(CELLS)
     affine = square.frame_from_crop(CELLS)
     u, v = affine[0, 0] * places + affine[0, 2], affine[1, 1] * places + affine[1, 2]
     inside = ((v >= low[1]) & (v <= high[1]))[:, None] & ((u >= low[0]) & (u <= high[0]))[None]
-    amodal = np.where(inside, 250, 0).astype(np.uint8)
+    amodal = np.where(inside, round(255 * probability), 0).astype(np.uint8)
     return HandMask(square, amodal * 0 if hidden else amodal, amodal)
 
 
@@ -37,6 +50,7 @@ class MaskedWorld(World):
 
     n_looks: int = 0
     hidden: bool = False
+    probability: float = 0.98
 
     def see(self, pyramid: Pyramid, square: CropSquare, hints=None) -> SeenHands:
         n = int(pyramid.level(0)[0, 0, 0])
@@ -46,7 +60,7 @@ class MaskedWorld(World):
             uv = dot.uv_px(n)
             if uv is None:
                 continue
-            mask = mask_of(uv, square, hidden=self.hidden)
+            mask = mask_of(uv, square, hidden=self.hidden, probability=self.probability)
             if mask.box_uvuv_px() is not None:
                 side = 0 if dot.is_right else 1
                 masks[side], presence[side] = mask, 0.95
@@ -110,10 +124,14 @@ def test_a_hand_that_no_palm_shows_is_found_by_its_mask():
     assert not any(0 in seen for seen in owners(world, follow(World(world.dots), 6, DEFAULT)))
 
 
-def test_a_mask_alone_makes_no_hand_where_nothing_reads_as_one():
+def test_only_a_sure_mask_makes_a_hand_where_nothing_reads_as_one():
     nobody = Dot(going(160, 120), presence=lambda n: 0.1, can_find=lambda n: False)
-    rows = follow(MaskedWorld([nobody]), 6, DEFAULT)
+    rows = follow(MaskedWorld([nobody], probability=0.7), 6, DEFAULT)
     assert all(row.sightings == [None, None] for row in rows)
+    rows = follow(MaskedWorld([nobody]), 6, DEFAULT)
+    for n, row in enumerate(rows):
+        (hand,) = [s for s in row.sightings if s is not None]
+        assert float(box_iou(points_box(hand.uv_px), points_box(nobody.uv_px(n)))) > 0.5
 
 
 def test_two_masks_on_one_hand_make_no_second_hand():
@@ -148,10 +166,27 @@ def test_a_pose_moved_into_a_mask_fits_it():
     moved = moved_into(sighting(hand_at(60, 60)), mask)
     assert fits_well(moved.uv_px, mask)
     assert not fits_well(hand_at(60, 60), mask)
-    shape = moved.uv_px - moved.uv_px.mean(axis=0)
-    old = hand_at(60, 60) - hand_at(60, 60).mean(axis=0)
-    ratio = np.linalg.norm(shape) / np.linalg.norm(old)
-    assert shape == pytest.approx(ratio * old, abs=1e-3)
+    assert points_box(moved.uv_px) == pytest.approx(joints_box(mask), abs=1)
+    # The box is scaled; the fingers keep their order in it.
+    old = hand_at(60, 60)
+    for axis in range(2):
+        assert np.corrcoef(moved.uv_px[:, axis], old[:, axis])[0, 1] > 0.99
+    assert moved.confidence == pytest.approx(0.45)
+    assert moved.right_score == 0.5
+
+
+def test_a_pose_is_turned_as_the_mask_lies():
+    hand = hand_at(160, 120)
+    stretched = hand * [0.5, 2] + [80, -120]
+    for angle in (0.0, 0.6, -0.6):
+        turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        there = (stretched - [160, 120]) @ turn + [160, 120]
+        drawn = silhouette(there.astype(np.float32))
+        moved = moved_into(sighting(stretched), drawn)
+        along = there[12] - there[0]
+        found = moved.uv_px[12] - moved.uv_px[0]
+        cosine = along @ found / np.linalg.norm(along) / np.linalg.norm(found)
+        assert cosine > 0.95, angle
 
 
 def test_squares_from_a_mask_hold_the_hand():
@@ -198,3 +233,29 @@ def test_tracks_that_slip_onto_each_others_hands_are_put_back():
             world.see(Pyramid(np.zeros((240, 320, 3), np.uint8)), CropSquare(160, 120, 320)),
         )
     )
+
+
+def test_what_a_mask_says_of_itself():
+    square = CropSquare(160, 120, 240)
+    inside, other = mask_of(hand_at(160, 120), square), mask_of(hand_at(220, 120), square)
+    assert masks_iou(inside, inside) == 1
+    assert masks_iou(inside, other) == 0
+    assert certainty(inside) == pytest.approx(0.98, abs=0.01)
+    assert not is_cut(inside, 240, 320)
+    assert is_cut(inside, 240, 165)
+    assert is_cut(mask_of(hand_at(160, 120), CropSquare(160, 120, 30)), 240, 320)
+    empty = HandMask(square, np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8))
+    assert masks_iou(empty, empty) == 0
+    assert certainty(empty) == 0
+    assert joints_box(empty) is None
+    assert not is_cut(empty, 240, 320)
+    assert not fits_well(hand_at(160, 120), empty)
+
+
+def test_a_silhouette_covers_its_joints_and_little_else():
+    uv = hand_at(100, 90).astype(np.float32)
+    drawn = silhouette(uv)
+    assert drawn.amodal_at(uv).min() > 0.5
+    assert drawn.amodal_at(uv + np.array([60, 0])).max() == 0
+    box = drawn.box_uvuv_px()
+    assert float(box_iou(box, points_box(uv))) > 0.6

@@ -6,8 +6,7 @@ from its last pose. The palm detector runs when a track is empty or doubtful, an
 make sure that no track sits on something that is not a hand. A track that is found is followed
 backwards too: a hand that enters blurred is often first found when it is well in view.
 
-Masks of both hands, where a segmenter is given, are looked at in every frame: they find the hand
-that another hides, and say of each hand what is seen of it.
+With a segmenter, both hands' masks are looked at in every frame: they find the hidden hand.
 """
 
 from collections import deque
@@ -21,8 +20,11 @@ from hdrvideo.crop.find import FoundPalm, PalmFinder, square_from_pose, tiles, w
 from hdrvideo.crop.guide import MaskGuide
 from hdrvideo.crop.masked import (
     assign_masks,
+    certainty,
     fit_of,
     fits_well,
+    is_cut,
+    masks_iou,
     moved_into,
     squares_from_mask,
 )
@@ -35,6 +37,7 @@ from hdrvideo.crop.sighting import (
     covers,
     is_near,
     lies_on,
+    moved_farther,
 )
 from hdrvideo.crop.take import Pyramid, take_hands
 from hdrvideo.datatypes import Frame, HandCrops, HandPoses
@@ -128,14 +131,22 @@ class HandFollower:
                 row.sightings[i] = sighting
         first, second = row.sightings
         if first is not None and second is not None and self._is_double(first, second):
-            loser = self._newer_or_farther(first, second)
+            loser = moved_farther(self._tracks, (first, second))
             row.sightings[loser] = None
             row.reasons[loser] = DUPLICATE
-            self._tracks[loser] = None
+            self._lose(loser)
         self._undo_jump(row)
         for i, kept in enumerate(row.sightings):
             if kept is not None:
                 self._keep(i, kept, row.frame)
+
+    def _lose(self, i: int) -> None:
+        """Give up a track that reads the other's hand; with masks, its own may yet be seen."""
+        track = self._tracks[i]
+        if track is None or self._guide is None:
+            self._tracks[i] = None
+        else:
+            track.n_missed += 1
 
     def _undo_jump(self, row: TrackedFrame) -> None:
         """Give a hand back to the track it belongs to, if the other track slipped onto it.
@@ -178,14 +189,6 @@ class HandFollower:
     def _is_double(self, a: Sighting, b: Sighting) -> bool:
         distance_px = float(np.linalg.norm(a.uv_px - b.uv_px, axis=1).mean())
         return distance_px < self._settings.double_distance * max(a.size_px, b.size_px)
-
-    def _newer_or_farther(self, first: Sighting, second: Sighting) -> int:
-        """Say which of two tracks on one hand must go: the one that moved there."""
-        moved = []
-        for track, sighting in zip(self._tracks, (first, second), strict=True):
-            assert track is not None
-            moved.append(track.jump_px(sighting) / sighting.size_px)
-        return int(moved[1] >= moved[0])
 
     def _must_search(self, row: TrackedFrame) -> bool:
         self._since_search += 1
@@ -294,10 +297,31 @@ class HandFollower:
             self._swap(row)
             assigned = assign_masks(row.sightings, seen)
         for i, side in enumerate(assigned.sides):
-            sighting, track = row.sightings[i], self._tracks[i]
-            if sighting is not None and track is not None and side is not None:
-                track.mask = seen.masks[side]
-                row.sightings[i] = track.last = replace(sighting, mask=track.mask)
+            mask = None if side is None else seen.masks[side]
+            if mask is not None:
+                self._fit_to_mask(row, pyramid, i, mask)
+                sighting, track = row.sightings[i], self._tracks[i]
+                assert sighting is not None
+                assert track is not None
+                track.mask = mask
+                row.sightings[i] = track.last = replace(sighting, mask=mask)
+
+    def _fit_to_mask(self, row: TrackedFrame, pyramid: Pyramid, i: int, mask: HandMask) -> None:
+        """Read a hand anew, or move its pose, where a sure mask says that it lies elsewhere."""
+        sighting = row.sightings[i]
+        assert sighting is not None
+        is_sure = certainty(mask) >= self._settings.mask_certainty
+        if fits_well(sighting.uv_px, mask) or is_cut(mask, *pyramid.shape_px) or not is_sure:
+            return
+        angle = square_from_pose(sighting.uv_px, mirror=False).angle_rad
+        mirror = sighting.right_score < 0.5
+        squares = squares_from_mask(mask, mirror=mirror, angle_rad=angle)
+        again = self._read(pyramid, squares, [sighting.birth] * len(squares))[0]
+        other = row.sightings[1 - i]
+        is_own = other is None or not self._is_double(again, other)
+        fits = fits_well(again.uv_px, mask) and again.presence >= self._settings.min_presence
+        row.sightings[i] = again if is_own and fits else moved_into(sighting, mask)
+        self._keep(i, row.sightings[i] or sighting, row.frame)
 
     def _swap(self, row: TrackedFrame) -> None:
         """Undo a swap: each track takes what the other read, as their masks say."""
@@ -322,7 +346,8 @@ class HandFollower:
                 continue
             if seen.presence[side] < self._settings.mask_presence:
                 continue
-            if any(s is not None and fit_of(s.uv_px, mask) > 0.5 for s in row.sightings):
+            twin = seen.masks[1 - side]
+            if twin is not None and masks_iou(mask, twin) > self._settings.twin_iou:
                 # Both masks lie on one hand: nothing new.
                 continue
             self._try_mask(row, pyramid, side, mask)
@@ -344,7 +369,8 @@ class HandFollower:
             found = best
         elif track is not None:
             found = moved_into(track.last, mask)
-            found = replace(found, confidence=found.confidence * np.float32(0.5), right_score=0.5)
+        elif certainty(mask) >= self._settings.mask_certainty and is_new:
+            found = moved_into(best, mask)
         else:
             return
         row.sightings[i] = found

@@ -4,6 +4,7 @@ A mask comes with a side, a track does not (see :mod:`hdrvideo.crop.sides`): tra
 that fit their joints, and how much better one way round fits than the other is a vote on the sides.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -30,7 +31,13 @@ _CROP_SCALE: Final = 1.6
 _LEAST_FIT: Final = 0.25
 # Joints of a pose that fits lie in the mask, and its box is about the mask's.
 _GOOD_FIT: Final = 0.6
-_GOOD_IOU: Final = 0.4
+_GOOD_IOU: Final = 0.5
+# Flesh beyond the joints, over the longer side of the mask's box.
+_FLESH: Final = 0.05
+# A pose that was moved is worth so much of what it was.
+_MOVED_CONFIDENCE: Final = 0.5
+# Variances along and across from whose ratio on a hand is long enough to tell how it lies.
+_LONG: Final = 2.0
 _SILHOUETTE_PX: Final = 48
 # Width of a finger over the length of the palm.
 _FINGER_WIDTH: Final = 0.2
@@ -70,11 +77,45 @@ def fit_of(uv_px: F32, mask: HandMask) -> float:
 
 def fits_well(uv_px: F32, mask: HandMask) -> bool:
     """Say whether joints lie in a mask and fill it."""
-    box = mask.box_uvuv_px()
+    box = joints_box(mask)
     if box is None:
         return False
     overlap = float(box_iou(points_box(uv_px), box))
     return overlap >= _GOOD_IOU and fit_of(uv_px, mask) >= _GOOD_FIT
+
+
+def masks_iou(a: HandMask, b: HandMask) -> float:
+    """Give the overlap of two whole hands that were seen in one square."""
+    a_marked, b_marked = a.amodal_u8 >= 128, b.amodal_u8 >= 128
+    union = int((a_marked | b_marked).sum())
+    return int((a_marked & b_marked).sum()) / union if union else 0.0
+
+
+def joints_box(mask: HandMask) -> F64 | None:
+    """Give the box ``(4,)`` that the joints of a whole hand's mask should have: flesh taken off."""
+    box = mask.box_uvuv_px()
+    if box is None:
+        return None
+    rim = _FLESH * float((box[2:] - box[:2]).max())
+    rim = min(rim, 0.25 * float((box[2:] - box[:2]).min()))
+    return np.asarray(box + np.array([rim, rim, -rim, -rim]))
+
+
+def is_cut(mask: HandMask, height_px: int, width_px: int) -> bool:
+    """Say whether the frame's border, or the mask's own square, cuts a hand."""
+    box = mask.box_uvuv_px()
+    if box is None:
+        return False
+    middle, half = np.array([mask.square.u_px, mask.square.v_px]), mask.square.size_px / 2
+    low = np.maximum(middle - half, -0.5) + 2
+    high = np.minimum(middle + half, (width_px - 0.5, height_px - 0.5)) - 2
+    return bool((box[:2] < low).any() or (box[2:] > high).any())
+
+
+def certainty(mask: HandMask) -> float:
+    """Give the mean probability 0..1 over the pixels of a whole hand's mask."""
+    marked = mask.amodal_u8[mask.amodal_u8 >= 128]
+    return float(marked.mean()) / 255 if len(marked) else 0.0
 
 
 def squares_from_mask(mask: HandMask, *, mirror: bool, angle_rad: float | None) -> list[CropSquare]:
@@ -95,17 +136,42 @@ def squares_from_mask(mask: HandMask, *, mirror: bool, angle_rad: float | None) 
 
 
 def moved_into(sighting: Sighting, mask: HandMask) -> Sighting:
-    """Move and scale a pose so that its box is the mask's: a hand that cannot be read is there.
+    """Turn, move and scale a pose so that it lies in a mask: a hand that cannot be read is there.
 
-    Its shape is the one handed in; only its place and size come from the mask.
+    The fingers are those of the pose handed in; where the hand is, how it lies and how large it is
+    come from the mask. It no longer says which side it is.
     """
-    box = mask.box_uvuv_px()
+    box = joints_box(mask)
     assert box is not None
-    old = points_box(sighting.uv_px)
-    ratio = np.sqrt(np.prod(box[2:] - box[:2]) / max(np.prod(old[2:] - old[:2]), 1.0))
-    ratio = float(np.clip(ratio, 0.5, 2.0))
-    uv_px = (sighting.uv_px - _middle(old)) * ratio + _middle(box)
-    return replace(sighting, uv_px=uv_px.astype(np.float32))
+    middle = points_box(sighting.uv_px).reshape(2, 2).mean(axis=0)
+    around = sighting.uv_px - middle
+    angle = _turn_between(_long_axis(around), _long_axis(_pixels(mask)))
+    cos, sin = math.cos(angle), math.sin(angle)
+    around = around @ np.array([[cos, sin], [-sin, cos]])
+    old = points_box(around)
+    ratio = (box[2:] - box[:2]) / np.maximum(old[2:] - old[:2], 1.0)
+    uv_px = (around - _middle(old)) * np.clip(ratio, 0.5, 2.0) + _middle(box)
+    confidence = sighting.confidence * np.float32(_MOVED_CONFIDENCE)
+    return replace(sighting, uv_px=uv_px.astype(np.float32), confidence=confidence, right_score=0.5)
+
+
+def _pixels(mask: HandMask) -> F64:
+    """Give the places ``(N, 2)`` of a whole hand's pixels, u and v."""
+    return np.argwhere(mask.amodal_u8 >= 128)[:, ::-1].astype(np.float64)
+
+
+def _long_axis(points: F32 | F64) -> F64 | None:
+    """Give the direction ``(2,)`` in which points spread most; None if they are about round."""
+    spread, axes = np.linalg.eigh(np.cov(points, rowvar=False))
+    return np.asarray(axes[:, 1]) if spread[1] > _LONG * max(spread[0], 1e-9) else None
+
+
+def _turn_between(one: F64 | None, other: F64 | None) -> float:
+    """Give the smaller turn, in radians, that lays one axis along another."""
+    if one is None or other is None:
+        return 0.0
+    turn = math.atan2(other[1], other[0]) - math.atan2(one[1], one[0])
+    return (turn + math.pi / 2) % math.pi - math.pi / 2
 
 
 def silhouette(uv_px: F32) -> HandMask:

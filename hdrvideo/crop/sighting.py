@@ -1,5 +1,6 @@
 """One hand in one frame, and what is known of a frame."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -119,3 +120,12 @@ def is_near(a: Sighting, b: Sighting) -> bool:
     distance = np.linalg.norm(a.uv_px.mean(axis=0) - b.uv_px.mean(axis=0))
     ratio = a.size_px / b.size_px
     return bool(distance < 0.8 * max(a.size_px, b.size_px) and 0.2 < ratio < 5.0)
+
+
+def moved_farther(tracks: Sequence[Track | None], sightings: Sequence[Sighting]) -> int:
+    """Say which of two tracks that read one hand must go: the one that moved there."""
+    moved = []
+    for track, sighting in zip(tracks, sightings, strict=True):
+        assert track is not None
+        moved.append(track.jump_px(sighting) / sighting.size_px)
+    return int(moved[1] >= moved[0])
