@@ -16,7 +16,7 @@ from hdrvideo.frame.hasm import Hasm, HasmNet
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage
 
-WEIGHTS = ("palm", "landmark")
+WEIGHTS = ("palm", "landmark", "hasm")
 
 
 @dataclass(frozen=True)

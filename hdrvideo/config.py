@@ -54,9 +54,11 @@ class FollowSettings:
         backward_presence: A hand followed backwards must keep this presence.
         doubtful_presence: Below it the detector looks too.
         mask_presence: A hand that only its mask shows must reach this presence.
-        mask_certainty: A mask overrules a pose, or makes a hand that nothing reads, only if its
-            pixels are so sure on average.
-        twin_iou: Two whole masks that overlap more are taken for one hand.
+        mask_certainty: A mask overrules a pose, or stands for one, only if its pixels are so sure
+            on average.
+        carry_seconds: How long a hand that cannot be read is followed by its mask alone.
+        twin_iou: Two whole masks that overlap more are one hand; a new hand of which a larger
+            part lies in the other is none.
         double_distance: Two hands whose joints are nearer than this, in crop sides, are one.
         replace_margin: A found hand takes the place of a followed one if so much more present.
         search_frames: Frames between searches while one hand is missing or doubtful.
@@ -71,7 +73,8 @@ class FollowSettings:
     doubtful_presence: float = 0.8
     mask_presence: float = 0.7
     mask_certainty: float = 0.85
-    twin_iou: float = 0.7
+    carry_seconds: float = 1.0
+    twin_iou: float = 0.6
     double_distance: float = 0.15
     replace_margin: float = 0.2
     search_frames: int = 2
@@ -84,6 +87,7 @@ class FollowSettings:
             _check_range(self, name, 0, 1)
         _check_range(self, "mask_presence", 0, 1)
         _check_range(self, "mask_certainty", 0, 1)
+        _check_range(self, "carry_seconds", 0, 60)
         _check_range(self, "twin_iou", 0, 1)
         _check_range(self, "double_distance", 0, 1)
         _check_range(self, "replace_margin", 0, 1)
@@ -174,7 +178,7 @@ class Settings:
     follow: FollowSettings = field(default_factory=FollowSettings)
     side: SideSettings = field(default_factory=SideSettings)
     motion: MotionSettings = field(default_factory=MotionSettings)
-    hasm: str = "off"
+    hasm: str = "small"
     shpe: str = "landmark"
     engine: str = "auto"
     mirror: bool = False

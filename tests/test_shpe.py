@@ -19,15 +19,18 @@ from hdrvideo.crop.take import Pyramid, take_hands
 from hdrvideo.engine import make_runner, pick_engine
 from hdrvideo.errors import SettingsError, ShapeError, WeightsError
 from hdrvideo.frame.blocks import InvertedResidual, pad_to_halve
+from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.frame.shpe import CropPoses, LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage
 from hdrvideo.geometry import CropSquare
 
 CPU = torch.device("cpu")
-NETS = {"palm": PalmNet, "landmark": LandmarkNet}
+NETS = {"palm": PalmNet, "landmark": LandmarkNet, "hasm": HasmNet}
+CHANNELS = {"palm": 3, "landmark": 3, "hasm": HasmNet.CHANNELS}
 SHAPES = {
     "palm": [(N_ANCHORS,), (N_ANCHORS, N_VALUES)],
     "landmark": [(21, 3), (), (), (21, 3)],
+    "hasm": [(2, 96, 96), (2, 96, 96), (2,)],
 }
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 every_net = pytest.mark.parametrize("name", NETS)
@@ -40,7 +43,7 @@ def nets() -> dict[str, nn.Module]:
 
 def pictures(name: str, n: int, seed: int = 0) -> torch.Tensor:
     resolution = NETS[name].RESOLUTION_PX
-    rough = torch.rand(n, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
+    rough = torch.rand(n, CHANNELS[name], 12, 12, generator=torch.Generator().manual_seed(seed))
     return nn.functional.interpolate(rough, size=(resolution, resolution), mode="bicubic").clip(
         0, 1
     )
@@ -71,7 +74,7 @@ def test_a_black_picture_is_finite(nets, name):
     resolution = NETS[name].RESOLUTION_PX
     with torch.inference_mode():
         for fill in (0.0, 1.0):
-            for values in nets[name](torch.full((1, 3, resolution, resolution), fill)):
+            for values in nets[name](torch.full((1, CHANNELS[name], resolution, resolution), fill)):
                 assert torch.isfinite(values).all()
 
 

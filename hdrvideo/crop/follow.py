@@ -24,9 +24,11 @@ from hdrvideo.crop.masked import (
     fit_of,
     fits_well,
     is_cut,
-    masks_iou,
+    is_twin,
+    may_carry,
     moved_into,
     squares_from_mask,
+    track_for,
 )
 from hdrvideo.crop.segment import SeenHands, Segmenter, pair_square
 from hdrvideo.crop.sighting import (
@@ -41,7 +43,7 @@ from hdrvideo.crop.sighting import (
 )
 from hdrvideo.crop.take import Pyramid, take_hands
 from hdrvideo.datatypes import Frame, HandCrops, HandPoses
-from hdrvideo.geometry import CropSquare, box_iou, points_box
+from hdrvideo.geometry import CropSquare, points_box
 from hdrvideo.handmask import HandMask
 from hdrvideo.track import DUPLICATE, FRAME_LOST, LOW_PRESENCE
 
@@ -184,7 +186,12 @@ class HandFollower:
         if old is not None and old.last.birth == sighting.birth:
             step_px = (sighting.uv_px - old.last.uv_px).mean(axis=0, keepdims=True)
         mask = None if old is None or old.last.birth != sighting.birth else old.mask
-        self._tracks[i] = Track(sighting, step_px, frame.pts_seconds, mirror, mask=mask)
+        read_seconds = frame.pts_seconds
+        if sighting.carried and old is not None:
+            read_seconds = old.read_seconds
+        self._tracks[i] = Track(
+            sighting, step_px, frame.pts_seconds, read_seconds, mirror, mask=mask
+        )
 
     def _is_double(self, a: Sighting, b: Sighting) -> bool:
         distance_px = float(np.linalg.norm(a.uv_px - b.uv_px, axis=1).mean())
@@ -293,7 +300,7 @@ class HandFollower:
         assigned = assign_masks(row.sightings, seen)
         if not seen.hinted:
             row.mask_vote = assigned.vote
-        elif None not in row.sightings and guide.says_swapped(assigned):
+        elif guide.says_swapped(row, assigned):
             self._swap(row)
             assigned = assign_masks(row.sightings, seen)
         for i, side in enumerate(assigned.sides):
@@ -346,15 +353,20 @@ class HandFollower:
                 continue
             if seen.presence[side] < self._settings.mask_presence:
                 continue
-            twin = seen.masks[1 - side]
-            if twin is not None and masks_iou(mask, twin) > self._settings.twin_iou:
-                # Both masks lie on one hand: nothing new.
-                continue
-            self._try_mask(row, pyramid, side, mask)
+            place = track_for(row, self._tracks, mask)
+            if not is_twin(mask, seen.masks[1 - side], place[1], self._settings.twin_iou):
+                self._try_mask(row, pyramid, place, side, mask)
 
-    def _try_mask(self, row: TrackedFrame, pyramid: Pyramid, side: int, mask: HandMask) -> None:
+    def _try_mask(
+        self,
+        row: TrackedFrame,
+        pyramid: Pyramid,
+        place: tuple[int, Track | None],
+        side: int,
+        mask: HandMask,
+    ) -> None:
         """Read the hand that a mask shows; where that fails, carry on the track's last pose."""
-        i, track = self._track_for(row, mask)
+        i, track = place
         birth = row.frame.index if track is None else track.last.birth
         angle = None
         if track is not None:
@@ -366,29 +378,15 @@ class HandFollower:
         is_new = not any(self._is_double(best, other) for other in others)
         least = self._settings.min_presence if track is None else 0.1
         if is_new and fits_well(best.uv_px, mask) and best.presence >= least:
-            found = best
-        elif track is not None:
+            found = replace(best, carried=best.presence < self._settings.min_presence)
+        elif track is not None and may_carry(track, mask, row.frame.pts_seconds, self._settings):
             found = moved_into(track.last, mask)
-        elif certainty(mask) >= self._settings.mask_certainty and is_new:
-            found = moved_into(best, mask)
         else:
             return
         row.sightings[i] = found
         self._keep(i, found, row.frame)
         if track is None:
             self._fill_backwards(i, found)
-
-    def _track_for(self, row: TrackedFrame, mask: HandMask) -> tuple[int, Track | None]:
-        """Choose the track that a mask continues, or a free place for a new one."""
-        box = mask.box_uvuv_px()
-        free = [i for i in range(N_TRACKS) if row.sightings[i] is None]
-        for i in free:
-            track = self._tracks[i]
-            if track is None or box is None:
-                continue
-            if float(box_iou(points_box(track.last.uv_px), box)) > 0.2:
-                return i, track
-        return free[0], None
 
     def _forget(self, row: TrackedFrame) -> None:
         """Give up tracks whose hand has not been seen for ``hold_seconds``."""

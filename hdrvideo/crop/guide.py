@@ -64,9 +64,15 @@ class MaskGuide:
         """
         return self._segmenter(pyramid, square, self._hints(row, tracks))
 
-    def says_swapped(self, assigned: Assigned) -> bool:
-        """Say whether the masks, which were told the sides, lie the other way round."""
-        return assigned.vote * math.copysign(1, self._belief) < -_SWAP_MARGIN
+    def says_swapped(self, row: TrackedFrame, assigned: Assigned) -> bool:
+        """Say whether two tracks read each other's hands: by their masks and by where they were."""
+        if assigned.vote * math.copysign(1, self._belief) >= -_SWAP_MARGIN:
+            return False
+        expected = self._expected
+        return all(
+            sighting is not None and _slipped(sighting, expected[i], expected[1 - i])
+            for i, sighting in enumerate(row.sightings)
+        )
 
     def _hints(self, row: TrackedFrame, tracks: Sequence[Track | None]) -> Hints | None:
         """Give where each hand should be by now, by side; None while the sides are in doubt."""

@@ -5,14 +5,16 @@ that fit their joints, and how much better one way round fits than the other is 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
 import numpy as np
 
+from hdrvideo.config import FollowSettings
 from hdrvideo.crop.segment import SeenHands
-from hdrvideo.crop.sighting import N_TRACKS, Sighting
+from hdrvideo.crop.sighting import N_TRACKS, Sighting, Track, TrackedFrame
 from hdrvideo.datatypes import F32
 from hdrvideo.geometry import (
     F64,
@@ -32,6 +34,8 @@ _LEAST_FIT: Final = 0.25
 # Joints of a pose that fits lie in the mask, and its box is about the mask's.
 _GOOD_FIT: Final = 0.6
 _GOOD_IOU: Final = 0.5
+# Overlap of a mask's box with a track's last one from which they are one hand.
+_SAME_PLACE: Final = 0.2
 # Flesh beyond the joints, over the longer side of the mask's box.
 _FLESH: Final = 0.05
 # A pose that was moved is worth so much of what it was.
@@ -89,6 +93,23 @@ def masks_iou(a: HandMask, b: HandMask) -> float:
     a_marked, b_marked = a.amodal_u8 >= 128, b.amodal_u8 >= 128
     union = int((a_marked | b_marked).sum())
     return int((a_marked & b_marked).sum()) / union if union else 0.0
+
+
+def is_twin(mask: HandMask, other: HandMask | None, track: Track | None, limit: float) -> bool:
+    """Say whether two whole hands that were seen in one square are but one hand.
+
+    Args:
+        mask: What may be a hand of its own.
+        other: The other hand.
+        track: That ``mask`` goes on with; None = a new hand, to lie mostly beside the other.
+        limit: Overlap (IoU), or of a new hand the part that lies in the other, from which it is so.
+    """
+    if other is None:
+        return False
+    if track is not None:
+        return masks_iou(mask, other) > limit
+    marked, others = mask.amodal_u8 >= 128, other.amodal_u8 >= 128
+    return int((marked & others).sum()) > limit * int(marked.sum())
 
 
 def joints_box(mask: HandMask) -> F64 | None:
@@ -151,8 +172,37 @@ def moved_into(sighting: Sighting, mask: HandMask) -> Sighting:
     old = points_box(around)
     ratio = (box[2:] - box[:2]) / np.maximum(old[2:] - old[:2], 1.0)
     uv_px = (around - _middle(old)) * np.clip(ratio, 0.5, 2.0) + _middle(box)
-    confidence = sighting.confidence * np.float32(_MOVED_CONFIDENCE)
-    return replace(sighting, uv_px=uv_px.astype(np.float32), confidence=confidence, right_score=0.5)
+    confidence = sighting.confidence
+    if not sighting.carried:
+        confidence = confidence * np.float32(_MOVED_CONFIDENCE)
+    return replace(
+        sighting,
+        uv_px=uv_px.astype(np.float32),
+        confidence=confidence,
+        right_score=0.5,
+        carried=True,
+    )
+
+
+def track_for(
+    row: TrackedFrame, tracks: Sequence[Track | None], mask: HandMask
+) -> tuple[int, Track | None]:
+    """Choose the free track that a mask continues, or a free place for a new one."""
+    box = mask.box_uvuv_px()
+    free = [i for i in range(N_TRACKS) if row.sightings[i] is None]
+    for i in free:
+        track = tracks[i]
+        if track is None or box is None:
+            continue
+        if float(box_iou(points_box(track.last.uv_px), box)) > _SAME_PLACE:
+            return i, track
+    return free[0], None
+
+
+def may_carry(track: Track, mask: HandMask, now_seconds: float, settings: FollowSettings) -> bool:
+    """Say whether a mask alone is enough to go on with a hand: for a while, if it is sure."""
+    is_recent = now_seconds - track.read_seconds <= settings.carry_seconds
+    return is_recent and certainty(mask) >= settings.mask_certainty
 
 
 def _pixels(mask: HandMask) -> F64:

@@ -27,6 +27,7 @@ class Sighting:
         right_score: Does it look like a right hand in the frame as shown, 0..1.
         birth: Index of the frame where its track was found; tells tracks apart.
         mask: What is seen of it and the whole of it; None where nobody looked.
+        carried: Only its mask says that it is there; no pose of it was read that can be trusted.
     """
 
     uv_px: F32
@@ -36,6 +37,7 @@ class Sighting:
     right_score: float
     birth: int
     mask: HandMask | None = None
+    carried: bool = False
 
     @cached_property
     def size_px(self) -> float:
@@ -70,6 +72,7 @@ class Track:
         last: Its last sighting.
         step_px: ``(1, 2)`` how far it moved to there from the frame before.
         seen_seconds: When that was.
+        read_seconds: When a pose of it was last read, not only moved.
         mirror: Its crop is to be mirrored.
         n_missed: Frames since then in which it was not read.
         mask: Its last masks, None before the first.
@@ -78,6 +81,7 @@ class Track:
     last: Sighting
     step_px: F32
     seen_seconds: float
+    read_seconds: float
     mirror: bool
     n_missed: int = 0
     mask: HandMask | None = None
