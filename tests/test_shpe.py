@@ -278,7 +278,12 @@ def test_torch_runs_the_net_itself(nets):
 @every_net
 def test_openvino_says_what_torch_says(nets, name):
     pytest.importorskip("openvino")
-    runner = make_runner(nets[name], "openvino", resolution_px=NETS[name].RESOLUTION_PX)
+    runner = make_runner(
+        nets[name],
+        "openvino",
+        resolution_px=NETS[name].RESOLUTION_PX,
+        n_channels=CHANNELS[name],
+    )
     for n in (2, 1, 3):
         rgb = pictures(name, n, seed=n)
         with torch.inference_mode():

@@ -67,6 +67,13 @@ class HandMasks:
         return self.presence_logit.sigmoid()
 
 
+class _GroupNorm(nn.GroupNorm):
+    """Group norm without torch's check of the batch's size, which no tracer can follow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class _Mix(nn.Module):
     """Depthwise 5x5, norm, PReLU, 1x1, residual.
 
@@ -77,7 +84,7 @@ class _Mix(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(channels, channels, 5, padding=2, groups=channels)
-        self.norm = nn.GroupNorm(_GROUPS, channels)
+        self.norm = _GroupNorm(_GROUPS, channels)
         self.activation = nn.PReLU(channels)
         self.pointwise = nn.Conv2d(channels, channels, 1)
 
@@ -93,7 +100,7 @@ class _Join(nn.Module):
         super().__init__()
         self.deep = nn.Conv2d(channels_in, channels_out, 1)
         self.skip = nn.Conv2d(channels_skip, channels_out, 1)
-        self.norm = nn.GroupNorm(_GROUPS, channels_out)
+        self.norm = _GroupNorm(_GROUPS, channels_out)
         self.activation = nn.PReLU(channels_out)
 
     def forward(self, x: Tensor, skip: Tensor, told: Tensor | None = None) -> Tensor:
@@ -123,7 +130,7 @@ class HasmNet(PalmTrunk):
         self.hint8 = nn.Conv2d(3, 128, 1)
         self.hint4 = nn.Conv2d(3, 64, 1)
         self.trust = new_trust()
-        self.norm8 = nn.GroupNorm(_GROUPS, 128)
+        self.norm8 = _GroupNorm(_GROUPS, 128)
         self.context = nn.Sequential(
             nn.LayerNorm(512), nn.Linear(512, 256), nn.PReLU(256), nn.Linear(256, 128)
         )
