@@ -158,7 +158,7 @@ def test_the_palm_trunk_is_taken_over_whole():
     x = pictures(1, 192)[:, :3]
     with torch.inference_mode():
         for ours, theirs in zip(net.features(x), palm.features(x), strict=True):
-            assert torch.equal(ours, theirs)
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
             assert ours.std() > 0
 
 

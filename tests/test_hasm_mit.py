@@ -95,8 +95,9 @@ def test_pictures_are_normalised_inside(net):
     hook = net.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
     with torch.no_grad():
-        net(mean)
-        net(torch.ones(1, 3, 32, 32))
+        no_hints = torch.zeros(1, 3, 32, 32)
+        net(torch.cat([mean, no_hints], dim=1))
+        net(torch.cat([torch.ones(1, 3, 32, 32), no_hints], dim=1))
     hook.remove()
     assert seen[0].abs().max() < 1e-6
     expected = [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]
@@ -105,9 +106,10 @@ def test_pictures_are_normalised_inside(net):
 
 def test_masks_lie_where_the_picture_is(net):
     """A change in one corner moves the masks most in that corner."""
-    plain = torch.full((1, 3, 128, 128), 0.5)
+    plain = torch.full((1, 6, 128, 128), 0.5)
+    plain[:, 3:] = 0
     spotted = plain.clone()
-    spotted[:, :, 96:112, 16:32] = 1
+    spotted[:, :3, 96:112, 16:32] = 1
     with torch.no_grad():
         change = (net(spotted)[0] - net(plain)[0]).abs().sum(dim=(0, 1))
     v, u = divmod(int(change.argmax()), change.shape[1])
@@ -197,8 +199,9 @@ def test_the_loaded_encoder_computes_what_transformers_own_does(transformers, en
     loaded = HasmMit.from_pretrained_encoder(encoder_folder).eval()
     theirs = transformers.SegformerModel.from_pretrained(encoder_folder, local_files_only=True)
     with torch.no_grad():
-        ours = loaded.encoder(pictures(1)).last_hidden_state
-        oracle = theirs.eval()(pictures(1)).last_hidden_state
+        rgb = pictures(1)[:, :3]
+        ours = loaded.encoder(rgb).last_hidden_state
+        oracle = theirs.eval()(rgb).last_hidden_state
     torch.testing.assert_close(ours, oracle)
 
 
