@@ -43,7 +43,7 @@ setup(
         "compare": [*FAST, "mediapipe==0.10.14"],
         "convert": CONVERT,
         "train": TRAIN,
-        "dev": [*FAST, *TEST, *CONVERT, "ruff>=0.8", "mypy>=1.13"],
+        "dev": [*FAST, *TEST, *CONVERT, *TRAIN, "ruff>=0.8", "mypy>=1.13"],
     },
     entry_points={"console_scripts": ["hdrvideo=hdrvideo.cli:main"]},
     classifiers=[

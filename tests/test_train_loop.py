@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import os
 import signal
 import sys
 import threading
@@ -13,7 +12,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from tiny_training import TinyTask, tiny_settings
+from tiny_training import TinyTask, tell, tiny_settings
 
 from hdrvideo.errors import SettingsError, ShapeError, TrainingError, WriteError
 from hdrvideo.train.logs import CsvTable
@@ -39,7 +38,7 @@ class Stopping(TinyTask):
     def losses(self, net, batch):
         self.calls += 1
         if self.calls == self.at:
-            os.kill(os.getpid(), self.number)
+            tell(self.number)
         return super().losses(net, batch)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_training import TinyTask, tiny_settings
+from tiny_training import TinyTask, tell, tiny_settings
 
 from hdrvideo.errors import TrainingError
 from hdrvideo.train.loop import train
@@ -97,15 +97,28 @@ def test_a_signal_asks_and_a_second_interrupt_is_obeyed_at_once():
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     with StopOnSignal(many_workers=False) as stop:
         assert stop.name == ""
-        os.kill(os.getpid(), signal.SIGTERM)
+        tell(signal.SIGTERM)
         assert stop.name == "SIGTERM"
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            tell(signal.SIGINT)
     with StopOnSignal(many_workers=True) as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        tell(signal.SIGINT)
+        tell(signal.SIGINT)
         assert stop.name == "SIGINT"
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals between processes")
+def test_a_signal_that_the_system_sends_asks_too():
+    code = """
+import os, signal
+from hdrvideo.train.parallel import StopOnSignal
+with StopOnSignal(many_workers=False) as stop:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(stop.name)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "SIGTERM\n", ran.stderr
 
 
 def test_outside_the_main_thread_signals_are_left_alone():
