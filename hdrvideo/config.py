@@ -10,18 +10,21 @@ import yaml
 from hdrvideo.errors import SettingsError
 
 
+def check_number(name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:
+    """Refuse a setting that is no number in its range.
+
+    Raises:
+        SettingsError: With the name, what was given and the range.
+    """
+    kind = "a whole number" if whole else "a number"
+    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:  # type: ignore[operator]
+        raise SettingsError(f"{name} is {value!r}, expected {kind} from {low} to {high}")
+
+
 def _check_range(owner: Any, name: str, low: float, high: float) -> None:
-    value = getattr(owner, name)
-    is_count = name.endswith("_frames")
-    kind = "a whole number" if is_count else "a number"
-    if not isinstance(value, int if is_count else (int, float)) or isinstance(value, bool):
-        fits = False
-    else:
-        fits = low <= value <= high
-    if not fits:
-        raise SettingsError(
-            f"{type(owner).__name__}.{name} is {value!r}, expected {kind} from {low} to {high}"
-        )
+    whole = name.endswith("_frames")
+    check_number(f"{type(owner).__name__}.{name}", getattr(owner, name), low, high, whole=whole)
 
 
 def _check_switch(owner: Any, name: str) -> None:

@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
-from types import TracebackType
 from typing import Any
 
 import av
@@ -253,12 +252,7 @@ class ClipSeeker:
     def __enter__(self) -> "ClipSeeker":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -185,6 +185,9 @@ class HandFollower:
         step_px = np.zeros((1, 2), dtype=np.float32)
         if old is not None and old.last.birth == sighting.birth:
             step_px = (sighting.uv_px - old.last.uv_px).mean(axis=0, keepdims=True)
+            if old.seen_seconds == frame.pts_seconds:
+                # Read or moved a second time in this frame: the way from the frame before counts.
+                step_px = old.step_px + step_px
         mask = None if old is None or old.last.birth != sighting.birth else old.mask
         read_seconds = frame.pts_seconds
         if sighting.carried and old is not None:
@@ -327,8 +330,9 @@ class HandFollower:
         other = row.sightings[1 - i]
         is_own = other is None or not self._is_double(again, other)
         fits = fits_well(again.uv_px, mask) and again.presence >= self._settings.min_presence
-        row.sightings[i] = again if is_own and fits else moved_into(sighting, mask)
-        self._keep(i, row.sightings[i] or sighting, row.frame)
+        kept = again if is_own and fits else moved_into(sighting, mask)
+        row.sightings[i] = kept
+        self._keep(i, kept, row.frame)
 
     def _swap(self, row: TrackedFrame) -> None:
         """Undo a swap: each track takes what the other read, as their masks say."""
@@ -339,9 +343,6 @@ class HandFollower:
         for i, sighting in enumerate(row.sightings):
             assert sighting is not None
             self._keep(i, sighting, row.frame)
-            track = self._tracks[i]
-            assert track is not None
-            track.step_px = np.zeros_like(track.step_px)
 
     def _find_by_masks(self, row: TrackedFrame, pyramid: Pyramid, seen: SeenHands) -> None:
         """Start or go on with a track where a mask is that no track has."""

@@ -267,12 +267,7 @@ class MaskReader:
         self._next = next(self._rows, None)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._rows.close()
 
     def masks(self, frame_index: int) -> tuple[Bool, Bool]:

@@ -3,7 +3,6 @@
 import csv
 import logging
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import cv2
@@ -78,12 +77,7 @@ class RunLog:
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._events is not None:
             self._events.close()
 

@@ -36,6 +36,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from hdrvideo.config import check_number
 from hdrvideo.datatypes import U8
 from hdrvideo.errors import SettingsError, TrainingError
 from hdrvideo.train import state as files
@@ -147,13 +148,7 @@ class LoopSettings:
                 )
 
     def _check(self, name: str, low: float, high: float, *, whole: bool = False) -> None:
-        value = getattr(self, name)
-        fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if not fits or not low <= value <= high:
-            kind = "a whole number" if whole else "a number"
-            raise SettingsError(
-                f"LoopSettings.{name} is {value!r}, expected {kind} from {low} to {high}"
-            )
+        check_number(f"LoopSettings.{name}", getattr(self, name), low, high, whole=whole)
 
 
 def train(task: Task, settings: LoopSettings, out: Path, *, resume: bool) -> dict[str, float]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hdrvideo.config import check_number
 from hdrvideo.datatypes import U8
 from hdrvideo.errors import SettingsError
 from hdrvideo.frame.hasm import HandMasks
@@ -25,7 +26,7 @@ from hdrvideo.train.pictures import (
 )
 from hdrvideo.train.scores import mask_scores
 from hdrvideo.train.sheets import draw_mask_sheet
-from hdrvideo.train.views import MaskExample, ViewSettings, check_number, draw_example
+from hdrvideo.train.views import MaskExample, ViewSettings, draw_example
 
 _CHECK_SEED: Final = 7
 _CHECK_BATCH: Final = 32

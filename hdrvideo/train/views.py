@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hdrvideo.config import check_number
 from hdrvideo.datatypes import F32, N_SIDES, U8, Bool, check_array
 from hdrvideo.errors import SettingsError
 from hdrvideo.train.hints import draw_hints
@@ -66,18 +67,6 @@ class MaskExample:
     hints: F32
     present: F32
     present_weight: F32
-
-
-def check_number(name: str, value: object, low: float, high: float, *, whole: bool = False) -> None:
-    """Refuse a setting that is no number in its range.
-
-    Raises:
-        SettingsError: With the name, what was given and the range.
-    """
-    kind = "a whole number" if whole else "a number"
-    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:  # type: ignore[operator]
-        raise SettingsError(f"{name} is {value!r}, expected {kind} from {low} to {high}")
 
 
 @dataclass(frozen=True)
