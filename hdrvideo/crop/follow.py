@@ -40,6 +40,7 @@ from hdrvideo.crop.sighting import (
     is_near,
     lies_on,
     moved_farther,
+    moved_mask,
 )
 from hdrvideo.crop.take import Pyramid, take_hands
 from hdrvideo.datatypes import Frame, HandCrops, HandPoses
@@ -61,7 +62,7 @@ class HandFollower:
         segmenter: Segmenter | None = None,
     ) -> None:
         self._finder = finder
-        self._guide = None if segmenter is None else MaskGuide(segmenter)
+        self._guide = None if segmenter is None else MaskGuide(segmenter, settings)
         self._read_hands = read_hands
         self._resolution_px = resolution_px
         self._settings = settings
@@ -93,7 +94,7 @@ class HandFollower:
         must_search = self._must_search(row)
         if must_search:
             self._search(row, pyramid)
-        if self._guide is not None:
+        if self._guide is not None and (must_search or self._guide.is_due(row, self._tracks)):
             self._look(self._guide, row, pyramid, everywhere=must_search)
         self._forget(row)
         self._recent.append((row, pyramid))
@@ -182,13 +183,13 @@ class HandFollower:
         old = self._tracks[i]
         if old is not None and 0.2 < sighting.right_score < 0.8:
             mirror = old.mirror
-        step_px = np.zeros((1, 2), dtype=np.float32)
+        step_px, mask = np.zeros((1, 2), dtype=np.float32), None
         if old is not None and old.last.birth == sighting.birth:
             step_px = (sighting.uv_px - old.last.uv_px).mean(axis=0, keepdims=True)
+            mask = None if old.mask is None else moved_mask(old.mask, step_px)
             if old.seen_seconds == frame.pts_seconds:
                 # Read or moved a second time in this frame: the way from the frame before counts.
                 step_px = old.step_px + step_px
-        mask = None if old is None or old.last.birth != sighting.birth else old.mask
         read_seconds = frame.pts_seconds
         if sighting.carried and old is not None:
             read_seconds = old.read_seconds

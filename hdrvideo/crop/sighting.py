@@ -75,7 +75,7 @@ class Track:
         read_seconds: When a pose of it was last read, not only moved.
         mirror: Its crop is to be mirrored.
         n_missed: Frames since then in which it was not read.
-        mask: Its last masks, None before the first.
+        mask: Its last masks, moved along with the hand since; None before the first.
     """
 
     last: Sighting
@@ -88,15 +88,17 @@ class Track:
 
     def mask_now(self) -> HandMask | None:
         """Give the last mask, moved as the hand last moved."""
-        if self.mask is None:
-            return None
-        square, (du, dv) = self.mask.square, (float(step) for step in self.step_px[0])
-        moved = replace(square, u_px=square.u_px + du, v_px=square.v_px + dv)
-        return replace(self.mask, square=moved)
+        return None if self.mask is None else moved_mask(self.mask, self.step_px)
 
     def jump_px(self, sighting: Sighting) -> float:
         """Give how far a sighting lies from where this track's hand was last, per joint."""
         return float(np.linalg.norm(sighting.uv_px - self.last.uv_px, axis=1).mean())
+
+
+def moved_mask(mask: HandMask, step_px: F32) -> HandMask:
+    """Give a mask moved by ``(1, 2)`` pixels of the frame."""
+    square, (du, dv) = mask.square, (float(step) for step in step_px[0])
+    return replace(mask, square=replace(square, u_px=square.u_px + du, v_px=square.v_px + dv))
 
 
 def covers(sighting: Sighting, palm: FoundPalm) -> bool:
