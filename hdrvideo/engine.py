@@ -69,7 +69,10 @@ class OpenVinoRunner:
             )
             decoder = TorchScriptPythonDecoder(traced, example_input=(example,))
             frontend = FrontEndManager().load_by_framework("pytorch")
-            model = frontend.convert(frontend.load(decoder))
+            loaded = frontend.load(decoder)
+            # Without a type a picture times a number has none either, and cannot be run.
+            loaded.set_element_type(loaded.get_inputs()[0], openvino.Type.f32)
+            model = frontend.convert(loaded)
         shape = openvino.PartialShape([-1, n_channels, resolution_px, resolution_px])
         model.reshape({model.inputs[0]: shape})
         # Crops come channels last; OpenVINO takes them so and saves a copy.

@@ -11,11 +11,11 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from hdrvideo.blocks import PalmTrunk
 from hdrvideo.build import pick_device
-from hdrvideo.checkpoint import warm_start, weights_path
+from hdrvideo.checkpoint import warm_start
 from hdrvideo.config import build_settings, read_yaml
 from hdrvideo.errors import SettingsError, WeightsError
+from hdrvideo.frame.efficientnet import EfficientTrunk
 from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.train.loop import LoopSettings, train
 from hdrvideo.train.recipes import HasmData, HasmRecipe, HasmTask
@@ -65,13 +65,12 @@ def make_hasm(values: dict[str, Any]) -> nn.Module:
     """Make a HASM to be trained.
 
     Args:
-        values: ``size``: ``small``, ``mit_b0``, ``mit_b1`` or ``mit_b5``; ``start``: ``none``; or
-            ``palm`` for the shipped palm trunk (the default of the small size); or a safetensors
-            file whose tensors of the same name and shape are the start, most of the encoder's
-            among them; or, for the other sizes, a folder with a published encoder (see
+        values: ``size``: ``small``, ``mit_b0``, ``mit_b1`` or ``mit_b5``; ``start``: ``none``; or a
+            safetensors file whose tensors of the same name and shape are the start, most of the
+            encoder's among them (``scripts/convert_efficientnet.py`` makes one for the small size);
+            or, for the other sizes, a folder with a published encoder (see
             :meth:`hdrvideo.frame.hasm_mit.HasmMit.from_pretrained_encoder`). ``freeze``: names of
-            parts that stay as they start: low-level features of real pictures are worth keeping,
-            and not going back through the largest maps makes a step 1.6 times as fast.
+            parts that stay as they start.
 
     Raises:
         SettingsError: The size is unknown, or needs ``transformers``, which is missing.
@@ -81,23 +80,23 @@ def make_hasm(values: dict[str, Any]) -> nn.Module:
     if not isinstance(values, dict) or set(values) - {"size", "start", "freeze"}:
         raise SettingsError(f"net is {values!r}, {expected}")
     size = values.get("size", "small")
-    start = values.get("start") or ("palm" if size == "small" else "none")
+    start = values.get("start") or "none"
     if size not in _SIZES or not isinstance(start, str):
         raise SettingsError(f"net is {values!r}, {expected}")
     if size == "small":
         net: nn.Module = HasmNet()
-        encoder = set(PalmTrunk().state_dict())
+        encoder = set(EfficientTrunk().state_dict())
     else:
         from hdrvideo.frame.hasm_mit import HasmMit
 
-        if start not in ("none", "palm") and Path(start).is_dir():
+        if start != "none" and Path(start).is_dir():
             net = HasmMit.from_pretrained_encoder(Path(start), size=size.removeprefix("mit_"))
             start = "none"
         else:
             net = HasmMit(size.removeprefix("mit_"))
         encoder = {name for name in net.state_dict() if name.startswith("encoder.")}
     if start != "none":
-        _start_from(net, weights_path("palm") if start == "palm" else Path(start), encoder)
+        _start_from(net, Path(start), encoder)
     freeze(net, values.get("freeze") or [])
     return net
 

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 STAGES = ("clip", "crop", "frame", "motion", "output")
 GROUND = ("errors", "hand", "geometry", "datatypes", "track", "config", "rle")
 # Ground, too, but for one large library that each is about.
-GROUND_WITH = {"handmask": "cv2", "blocks": "torch"}
+GROUND_WITH = {"handmask": "cv2"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 every_file = pytest.mark.parametrize(
     "path", FILES, ids=[str(f.relative_to(PACKAGE)) for f in FILES]

@@ -1,16 +1,14 @@
-"""The small HASM and the blocks it is made of: interface, alignment, and the palm trunk in it."""
+"""The small HASM: interface, alignment, and what it is told."""
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from hdrvideo.blocks import PalmTrunk, Separable, Up
-from hdrvideo.build import build_net
-from hdrvideo.checkpoint import load_weights, warm_start, weights_path
-from hdrvideo.crop.palm import PalmNet
+from hdrvideo.checkpoint import load_weights
 from hdrvideo.errors import ShapeError
-from hdrvideo.frame.hasm import HandMasks, Hasm, HasmNet, places_like
+from hdrvideo.frame.blocks import places_like
+from hdrvideo.frame.hasm import HandMasks, Hasm, HasmNet
 
 CPU = torch.device("cpu")
 
@@ -19,7 +17,8 @@ CPU = torch.device("cpu")
 def net():
     torch.manual_seed(2)
     made = HasmNet()
-    warm_start(made, weights_path("palm"))
+    # As trained, it listens to its hints from the stem on.
+    torch.nn.init.normal_(made.hint2.weight, std=0.3)
     return made.eval()
 
 
@@ -111,8 +110,8 @@ def test_masks_lie_where_the_picture_is(net, what):
         with torch.inference_mode():
             change = (net(spotted)[0] - net(plain)[0]).abs().sum(dim=(0, 1))
         row, column = divmod(int(change.argmax()), change.shape[1])
-        assert abs(2 * row - v) <= 14
-        assert abs(2 * column - u) <= 14
+        assert abs(2 * row - v) <= 16
+        assert abs(2 * column - u) <= 16
 
 
 def test_the_place_in_the_picture_counts(net):
@@ -149,19 +148,6 @@ def test_every_parameter_gets_a_gradient(net):
     assert not still
 
 
-def test_the_palm_trunk_is_taken_over_whole():
-    net = HasmNet().eval()
-    trunk = set(PalmTrunk().state_dict())
-    assert set(warm_start(net, weights_path("palm"))) == trunk
-    assert len(trunk) > 100
-    palm = build_net("palm", PalmNet(), CPU)
-    x = pictures(1, 192)[:, :3]
-    with torch.inference_mode():
-        for ours, theirs in zip(net.features(x), palm.features(x), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-            assert ours.std() > 0
-
-
 def test_weights_go_through_a_file_of_half_precision(net, tmp_path):
     path = tmp_path / "hasm.safetensors"
     save_file({name: value.half() for name, value in net.state_dict().items()}, path)
@@ -191,53 +177,3 @@ def test_whatever_runs_the_net_gives_masks(net):
         expected = HandMasks(*net(pictures(2)))
     for name in ("whole_logit", "share_logit", "presence_logit"):
         assert torch.equal(getattr(masks, name), getattr(expected, name))
-
-
-# The blocks, against what they say they do.
-
-
-@pytest.mark.parametrize(("channels_out", "kernel"), [(4, 5), (6, 3)])
-def test_a_separable_block_is_its_formula(channels_out, kernel):
-    torch.manual_seed(0)
-    block = Separable(4, channels_out, kernel=kernel)
-    x = torch.randn(2, 4, 7, 9)
-    rows, columns = x.shape[-2:]
-    padded = functional.pad(x, [kernel // 2] * 4)
-    deep = block.depthwise.bias.view(1, 4, 1, 1).expand_as(x).clone()
-    for i in range(kernel):
-        for j in range(kernel):
-            weight = block.depthwise.weight[:, 0, i, j].view(1, 4, 1, 1)
-            deep = deep + weight * padded[:, :, i : i + rows, j : j + columns]
-    mixed = torch.einsum("oc,bchw->bohw", block.pointwise.weight[:, :, 0, 0], deep)
-    mixed = mixed + block.pointwise.bias.view(1, -1, 1, 1)
-    mixed[:, :4] += x
-    expected = torch.where(mixed > 0, mixed, block.activation.weight.view(1, -1, 1, 1) * mixed)
-    torch.testing.assert_close(block(x), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_block_of_stride_two_halves_and_widens():
-    torch.manual_seed(0)
-    block = Separable(4, 6, stride=2)
-    with torch.no_grad():
-        block.pointwise.weight.zero_()
-        block.pointwise.bias.zero_()
-        x = torch.rand(1, 4, 8, 8)
-        out = block(x)
-    assert torch.equal(out[:, :4], functional.max_pool2d(x, 2))
-    assert (out[:, 4:] == 0).all()
-
-
-def test_up_may_resize_before_or_after_its_convolution():
-    torch.manual_seed(0)
-    up = Up(5, 3)
-    x, skip = torch.randn(2, 5, 4, 4), torch.randn(2, 3, 8, 8)
-    large = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    expected = skip + up.activation(up.pointwise(large))
-    torch.testing.assert_close(up(x, skip), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_the_trunks_features_are_of_its_strides():
-    with torch.inference_mode():
-        found = [tuple(f.shape) for f in PalmTrunk().features(torch.rand(1, 3, 96, 96))]
-    strides = {2: 32, 4: 64, 32: 256, 16: 256, 8: 128}
-    assert found == [(1, channels, 96 // s, 96 // s) for s, channels in strides.items()]

@@ -1,7 +1,12 @@
 """Batches are functions of their number; shards give back what was put in, or refuse."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,6 +70,25 @@ def test_workers_make_the_same_batches(stream):
     batches = list(stream_batches(MAKE, range(2, 4), n_workers=1))
     assert same(batches[0], stream[2])
     assert same(batches[1], stream[3])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_workers_end_with_a_parent_that_is_killed(number):
+    script = Path(__file__).with_name("sleeping_stream.py")
+    environment = os.environ | {"PYTHONPATH": str(script.parent.parent)}
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        workers = {int(parent.stdout.readline()) for _ in range(2)}
+        assert len(workers - {parent.pid}) == 2
+        parent.send_signal(number)
+        try:
+            # The workers hold the other end of this pipe, too: it ends with the last of them.
+            assert parent.communicate(timeout=20)[0] == ""
+        except subprocess.TimeoutExpired:
+            for pid in workers:
+                os.kill(pid, signal.SIGKILL)
+            raise
+    assert parent.returncode == -number
 
 
 def test_consecutive_frames_follow_one_another():

@@ -15,12 +15,11 @@ from torch import nn
 from typer.testing import CliRunner
 
 import hdrvideo.training
-from hdrvideo.blocks import PalmTrunk
-from hdrvideo.checkpoint import load_weights, weights_path
+from hdrvideo.checkpoint import load_weights
 from hdrvideo.cli import app, main
 from hdrvideo.config import build_settings, read_yaml
-from hdrvideo.crop.palm import PalmNet
 from hdrvideo.errors import DataError, SettingsError, WeightsError
+from hdrvideo.frame.efficientnet import EfficientTrunk
 from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.train.logs import LOGGER
 from hdrvideo.train.loop import LoopSettings
@@ -237,7 +236,7 @@ def test_the_seed_decides_what_is_random_in_the_net(data, tmp_path, monkeypatch)
 
 
 def test_frozen_parts_stay_and_the_rest_learns(data, tmp_path):
-    net = {"freeze": ["stem", "level96"]}
+    net = {"freeze": ["stem", "stage1"]}
     loop = {"steps": 1, "warmup_steps": 0}
     config = write(tmp_path / "hasm.yaml", settings(data, {"net": net, "loop": loop}))
     train_hasm(config, tmp_path / "run", resume=False, device="cpu")
@@ -245,11 +244,11 @@ def test_frozen_parts_stay_and_the_rest_learns(data, tmp_path):
     moved = set()
     with safe_open(tmp_path / "run" / "last.safetensors", "pt") as file:
         for name, value in start.items():
-            if name in PalmTrunk().state_dict() and not torch.equal(
+            if name in EfficientTrunk().state_dict() and not torch.equal(
                 file.get_tensor(f"net/{name}"), value
             ):
                 moved.add(name.split(".")[0])
-    assert moved == {n for n, _ in PalmTrunk().named_children()} - {"stem", "level96"}
+    assert moved == {n for n, _ in EfficientTrunk().named_children()} - {"stem", "stage1"}
 
 
 @pytest.mark.parametrize(
@@ -265,29 +264,24 @@ def test_only_parts_of_the_net_are_frozen(names, text):
         make_hasm({"freeze": names})
 
 
-@pytest.mark.parametrize("values", [{}, {"size": "small"}, {"start": "palm"}, {"start": None}])
-def test_the_small_net_starts_from_the_palm_trunk(values):
-    net, palm = make_hasm(values), PalmNet()
-    load_weights(palm, weights_path("palm"))
-    trunk = set(PalmTrunk().state_dict())
-    ours, theirs = net.state_dict(), palm.state_dict()
-    assert isinstance(net, HasmNet)
-    assert all(torch.equal(ours[name], theirs[name]) for name in trunk)
-
-
-def test_the_small_net_may_start_from_nothing_or_from_itself(tmp_path):
-    path = tmp_path / "hasm.safetensors"
-    bare = make_hasm({"start": "none"})
-    palm = load_file(weights_path("palm"))
-    assert not torch.equal(bare.state_dict()["stem.0.weight"], palm["stem.0.weight"].float())
+def test_the_small_net_starts_from_a_trunk_from_itself_or_from_nothing(tmp_path):
+    bare, path = make_hasm({}), tmp_path / "start.safetensors"
+    assert isinstance(bare, HasmNet)
+    trunk = {name: value + 1 for name, value in EfficientTrunk().state_dict().items()}
+    save_file(trunk, path)
+    warm = make_hasm({"size": "small", "start": str(path)}).state_dict()
+    assert all(torch.equal(warm[name], value) for name, value in trunk.items())
     save_file(bare.state_dict(), path)
-    warm = make_hasm({"start": str(path)}).state_dict()
-    assert all(torch.equal(warm[name], value) for name, value in bare.state_dict().items())
+    again = make_hasm({"start": str(path)}).state_dict()
+    assert all(torch.equal(again[name], value) for name, value in bare.state_dict().items())
+    for values in ({"start": "none"}, {"start": None}):
+        fresh = make_hasm(values).state_dict()
+        assert not torch.equal(fresh["stem.weight"], bare.state_dict()["stem.weight"])
 
 
 def test_a_start_that_fits_by_accident_is_refused(tmp_path):
     values = {name: torch.zeros_like(v) for name, v in HasmNet().state_dict().items()}
-    trunk = sorted(PalmTrunk().state_dict())
+    trunk = sorted(EfficientTrunk().state_dict())
     path = tmp_path / "other.safetensors"
     few = {name: values[name] for name in trunk[: len(trunk) // 2 - 1]}
     # Tensors beside the encoder do not count.
@@ -329,8 +323,6 @@ def test_a_paper_sized_net_starts_from_a_folder_or_a_file(tmp_path):
         make_hasm({"size": "mit_b1", "start": str(tmp_path / "mit")})
     with pytest.raises(WeightsError, match=r"fit \d+ of the \d+ tensors of the net's encoder"):
         make_hasm({"size": "mit_b1", "start": str(tmp_path / "net.safetensors")})
-    with pytest.raises(WeightsError, match="fit this net nowhere"):
-        make_hasm({"size": "mit_b0", "start": "palm"})
     bare = make_hasm({"size": "mit_b0"})
     assert not torch.equal(bare.project[0].weight, net.project[0].weight)
 
@@ -346,4 +338,4 @@ def test_the_shipped_settings_are_read():
     assert loop.steps >= 1000
     assert recipe.data.made_share > 0.5
     assert set(values) <= {"net", "loop", "data", "views", "batch", "seed", "hidden_weight"}
-    assert isinstance(make_hasm(values["net"]), HasmNet)
+    assert isinstance(make_hasm(values["net"] | {"start": "none"}), HasmNet)

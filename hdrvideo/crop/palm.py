@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from hdrvideo.blocks import PalmTrunk
 from hdrvideo.datatypes import check_array
 
 N_ANCHORS = 2016
@@ -17,15 +17,70 @@ N_VALUES = 18
 N_KEYPOINTS = 7
 
 
-class PalmNet(PalmTrunk):
+class _Separable(nn.Module):
+    """Depthwise 5x5, 1x1, residual, PReLU; with stride 2 the residual is max-pooled and widened."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
+        super().__init__()
+        self.stride = stride
+        self.widen = channels_out - channels_in
+        padding = 2 if stride == 1 else 0
+        self.depthwise = nn.Conv2d(channels_in, channels_in, 5, stride, padding, groups=channels_in)
+        self.pointwise = nn.Conv2d(channels_in, channels_out, 1)
+        self.activation = nn.PReLU(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = x
+        if self.stride == 2:
+            residual = functional.max_pool2d(x, 2)
+            x = functional.pad(x, (1, 2, 1, 2))
+        if self.widen:
+            residual = functional.pad(residual, (0, 0, 0, 0, 0, self.widen))
+        out: Tensor = self.activation(self.pointwise(self.depthwise(x)) + residual)
+        return out
+
+
+class _Up(nn.Module):
+    """Twice as large (bilinear), 1x1, PReLU, plus the skip of the same size."""
+
+    def __init__(self, channels_in: int, channels_out: int):
+        super().__init__()
+        self.pointwise = nn.Conv2d(channels_in, channels_out, 1)
+        self.activation = nn.PReLU(channels_out)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        # A 1x1 convolution and a bilinear resize commute: convolving first is four times cheaper.
+        small = self.pointwise(x)
+        large = functional.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
+        out: Tensor = skip + self.activation(large)
+        return out
+
+
+class PalmNet(nn.Module):
     """Palm detector (full size): a 192 px picture to 2016 anchors of one score and 18 values."""
 
     RESOLUTION_PX = 192
 
     def __init__(self) -> None:
         super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 5, 2), nn.PReLU(32))
+        self.level96 = nn.Sequential(*(_Separable(32, 32) for _ in range(4)))
+        self.level48 = nn.Sequential(_Separable(32, 64, 2), *(_Separable(64, 64) for _ in range(4)))
+        self.level24 = nn.Sequential(
+            _Separable(64, 128, 2), *(_Separable(128, 128) for _ in range(4))
+        )
+        self.level12 = nn.Sequential(
+            _Separable(128, 256, 2), *(_Separable(256, 256) for _ in range(4))
+        )
+        self.level6 = nn.Sequential(
+            _Separable(256, 256, 2), *(_Separable(256, 256) for _ in range(4))
+        )
+        self.up12 = _Up(256, 256)
+        self.top12 = nn.Sequential(*(_Separable(256, 256) for _ in range(2)))
         self.score12 = nn.Conv2d(256, 6, 1)
         self.values12 = nn.Conv2d(256, 6 * N_VALUES, 1)
+        self.up24 = _Up(256, 128)
+        self.top24 = nn.Sequential(*(_Separable(128, 128) for _ in range(2)))
         self.score24 = nn.Conv2d(128, 2, 1)
         self.values24 = nn.Conv2d(128, 2 * N_VALUES, 1)
 
@@ -39,7 +94,11 @@ class PalmNet(PalmTrunk):
             Logits ``(B, 2016)`` and values ``(B, 2016, 18)`` in pixels of the 192 px picture,
             relative to the anchor: centre u, v, width, height, then 7 keypoints u, v.
         """
-        *_, top12, top24 = self.features(rgb)
+        x = self.stem(functional.pad(rgb, (1, 2, 1, 2)))
+        skip24 = self.level24(self.level48(self.level96(x)))
+        skip12 = self.level12(skip24)
+        top12 = self.top12(self.up12(self.level6(skip12), skip12))
+        top24 = self.top24(self.up24(top12, skip24))
         scores = [_flat(self.score24(top24), 1), _flat(self.score12(top12), 1)]
         values = [_flat(self.values24(top24), N_VALUES), _flat(self.values12(top12), N_VALUES)]
         return torch.cat(scores, dim=1).squeeze(2), torch.cat(values, dim=1)

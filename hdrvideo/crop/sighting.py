@@ -54,7 +54,8 @@ class TrackedFrame:
         status: How the frame was decoded: ``ok``, ``damaged`` or ``lost``.
         sightings: One a track, None where there is no hand.
         reasons: One a track, code of ``track.REASONS``; why there is no hand.
-        mask_vote: Log odds that track 0 is the right hand, as the masks say; 0 = they do not say.
+        mask_vote: How much better the masks fit with track 0 as the right hand than the other way
+            round, -2 to 2; 0 = they do not say.
     """
 
     frame: Frame

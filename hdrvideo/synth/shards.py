@@ -6,13 +6,15 @@ that was broken off goes on where it was. A shard is one batch in one file.
 
 import hashlib
 import json
+import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 from zipfile import BadZipFile
 
@@ -153,7 +155,7 @@ def stream_batches(
     Args:
         make: Builds the stream, once in each process; must be importable (no lambda) for workers.
         numbers: Which batches.
-        n_workers: Processes beside this one; 0 makes them here.
+        n_workers: Processes beside this one, which end when it does; 0 makes them here.
 
     Yields:
         Batch after batch; the same ones whatever the number of workers, to the last bit where torch
@@ -183,8 +185,17 @@ _streams: list[ShotStream] = []
 
 
 def _start_worker(make: Callable[[], ShotStream]) -> None:
+    Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _streams.append(make())
+
+
+def _leave_with_parent() -> None:
+    """End this worker once its parent is gone: one that was killed cannot end its pool itself."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _make_in_worker(number: int) -> dict[str, NDArray[Any]]:
