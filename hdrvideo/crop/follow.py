@@ -41,6 +41,8 @@ from hdrvideo.crop.sighting import (
     lies_on,
     moved_farther,
     moved_mask,
+    overlap,
+    place_for,
 )
 from hdrvideo.crop.take import Pyramid, take_hands
 from hdrvideo.datatypes import Frame, HandCrops, HandPoses
@@ -241,7 +243,7 @@ class HandFollower:
         others = [s for s in row.sightings if s is not None]
         if any(self._is_double(sighting, other) or lies_on(sighting, other) for other in others):
             return
-        i = self._place_for(row, sighting)
+        i = place_for(row, self._tracks, sighting, self._settings.replace_margin)
         if i is None:
             return
         old = self._tracks[i]
@@ -250,25 +252,6 @@ class HandFollower:
         row.sightings[i] = sighting
         self._keep(i, sighting, row.frame)
         self._fill_backwards(i, sighting)
-
-    def _place_for(self, row: TrackedFrame, sighting: Sighting) -> int | None:
-        """Choose the track for a new sighting, or None if both are better taken."""
-        free = [i for i in range(N_TRACKS) if row.sightings[i] is None]
-        if not free:
-            scores = [s.presence for s in row.sightings if s is not None]
-            weakest = int(np.argmin(scores))
-            is_better = sighting.presence > scores[weakest] + self._settings.replace_margin
-            return weakest if is_better else None
-        jumps_px = {
-            i: track.jump_px(sighting)
-            for i, track in enumerate(self._tracks)
-            if i in free and track is not None and is_near(track.last, sighting)
-        }
-        if jumps_px:
-            return min(jumps_px, key=lambda i: jumps_px[i])
-        if len(free) == N_TRACKS:
-            return int(sighting.right_score < 0.5)
-        return free[0]
 
     def _fill_backwards(self, i: int, found: Sighting) -> None:
         """Follow a new hand into the frames before it was found, as far as it can be seen."""
@@ -309,7 +292,9 @@ class HandFollower:
             assigned = assign_masks(row.sightings, seen)
         for i, side in enumerate(assigned.sides):
             mask = None if side is None else seen.masks[side]
-            if mask is not None:
+            if mask is None:
+                self._drop_unseen(row, i)
+            else:
                 self._fit_to_mask(row, pyramid, i, mask)
                 sighting, track = row.sightings[i], self._tracks[i]
                 assert sighting is not None
@@ -340,10 +325,21 @@ class HandFollower:
         first, second = row.sightings
         assert first is not None
         assert second is not None
-        row.sightings = [replace(second, birth=first.birth), replace(first, birth=second.birth)]
-        for i, sighting in enumerate(row.sightings):
-            assert sighting is not None
+        swapped = (replace(second, birth=first.birth), replace(first, birth=second.birth))
+        for i, sighting in enumerate(swapped):
+            row.sightings[i] = sighting
             self._keep(i, sighting, row.frame)
+
+    def _drop_unseen(self, row: TrackedFrame, i: int) -> None:
+        """Take back a hand that was found in this frame upon the other and that no mask shows."""
+        new, other = row.sightings[i], row.sightings[1 - i]
+        if new is None or other is None or new.birth != row.frame.index or not overlap(new, other):
+            return
+        for past in [row, *(recent for recent, _ in self._recent)]:
+            there = past.sightings[i]
+            if there is not None and there.birth == new.birth:
+                past.sightings[i], past.reasons[i] = None, DUPLICATE
+        self._tracks[i] = None
 
     def _find_by_masks(self, row: TrackedFrame, pyramid: Pyramid, seen: SeenHands) -> None:
         """Start or go on with a track where a mask is that no track has."""
@@ -392,9 +388,7 @@ class HandFollower:
 
     def _forget(self, row: TrackedFrame) -> None:
         """Give up tracks whose hand has not been seen for ``hold_seconds``."""
+        now_seconds = row.frame.pts_seconds
         for i, track in enumerate(self._tracks):
-            if track is None:
-                continue
-            age = row.frame.pts_seconds - track.seen_seconds
-            if age > self._settings.hold_seconds:
+            if track and now_seconds - track.seen_seconds > self._settings.hold_seconds:
                 self._tracks[i] = None

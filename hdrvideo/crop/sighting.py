@@ -8,11 +8,13 @@ import numpy as np
 
 from hdrvideo.crop.find import FoundPalm, square_from_pose
 from hdrvideo.datatypes import F32, Frame
-from hdrvideo.geometry import points_box
+from hdrvideo.geometry import box_iou, points_box
 from hdrvideo.handmask import HandMask
 from hdrvideo.track import NOT_FOUND
 
 N_TRACKS = 2
+# Overlap (IoU) of two hands' boxes from which one of them may be a second reading of the other.
+_OVERLAP = 0.1
 
 
 @dataclass(frozen=True)
@@ -122,11 +124,44 @@ def lies_on(new: Sighting, known: Sighting) -> bool:
     return bool(is_inside and new.presence < 0.8 <= known.presence)
 
 
+def overlap(a: Sighting, b: Sighting) -> bool:
+    """Say whether two hands' boxes overlap so much that they may be one hand."""
+    return float(box_iou(points_box(a.uv_px), points_box(b.uv_px))) > _OVERLAP
+
+
 def is_near(a: Sighting, b: Sighting) -> bool:
     """Say whether two sightings, a few frames apart, can be the same hand."""
     distance = np.linalg.norm(a.uv_px.mean(axis=0) - b.uv_px.mean(axis=0))
     ratio = a.size_px / b.size_px
     return bool(distance < 0.8 * max(a.size_px, b.size_px) and 0.2 < ratio < 5.0)
+
+
+def place_for(
+    row: TrackedFrame, tracks: Sequence[Track | None], new: Sighting, margin: float
+) -> int | None:
+    """Choose the track for a new sighting, or None if both are better taken.
+
+    Args:
+        row: The frame so far.
+        tracks: One a hand.
+        new: The new sighting.
+        margin: A hand that is followed gives way to one that is so much more present.
+    """
+    free = [i for i in range(N_TRACKS) if row.sightings[i] is None]
+    if not free:
+        scores = [s.presence for s in row.sightings if s is not None]
+        weakest = int(np.argmin(scores))
+        return weakest if new.presence > scores[weakest] + margin else None
+    jumps_px = {
+        i: track.jump_px(new)
+        for i, track in enumerate(tracks)
+        if i in free and track is not None and is_near(track.last, new)
+    }
+    if jumps_px:
+        return min(jumps_px, key=lambda i: jumps_px[i])
+    if len(free) == N_TRACKS:
+        return int(new.right_score < 0.5)
+    return free[0]
 
 
 def moved_farther(tracks: Sequence[Track | None], sightings: Sequence[Sighting]) -> int:
