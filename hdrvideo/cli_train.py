@@ -19,23 +19,40 @@ def _root() -> None:
     """Train a net again."""
 
 
+Config = Annotated[Path, typer.Option("--config", help="Settings file (YAML); see configs/.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run there.")]
+Where = Annotated[Device, typer.Option("--device", help="Where to train.")]
+
+
 @train_app.command()
-def hasm(
-    config: Annotated[Path, typer.Option("--config", help="Settings file (YAML); see configs/.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the run.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run there.")] = False,
-    device: Annotated[Device, typer.Option("--device", help="Where to train.")] = Device.auto,
-) -> None:
+def hasm(config: Config, out: Out, resume: Resume = False, device: Where = Device.auto) -> None:
     """Train hand amodal segmentation; best.safetensors in the folder is what to ship."""
+    _train("hasm", config, out, resume, device)
+
+
+@train_app.command()
+def hdrm(config: Config, out: Out, resume: Resume = False, device: Where = Device.auto) -> None:
+    """Train the net that paints a hand whole and removes the other; not yet used by annotate."""
+    _train("hdrm", config, out, resume, device)
+
+
+@train_app.command()
+def shpe(config: Config, out: Out, resume: Resume = False, device: Where = Device.auto) -> None:
+    """Train the net that reads a hand's joints in 3D; not yet used by annotate."""
+    _train("shpe", config, out, resume, device)
+
+
+def _train(name: str, config: Path, out: Path, resume: bool, device: Device) -> None:
     from hdrvideo.train.state import BEST
-    from hdrvideo.training import train_hasm
+    from hdrvideo.training import train_net
 
     with _told():
-        metrics = train_hasm(config, out, resume=resume, device=device.value)
+        metrics = train_net(name, config, out, resume=resume, device=device.value)
     if not _is_first():
         return
-    for name, value in metrics.items():
-        say(f"{name} {value:.4f}")
+    for metric, value in metrics.items():
+        say(f"{metric} {value:.4f}")
     if (out / BEST).is_file():
         say(str(out / BEST))
 

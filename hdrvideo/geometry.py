@@ -8,7 +8,7 @@ so the way back un-mirrors it.
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,12 @@ from hdrvideo.errors import SettingsError, ShapeError
 
 F64 = NDArray[np.float64]
 CAMERA_SOURCES = ("given", "metadata", "assumed")
+
+# A hand's square: the joints that it is taken round, its side over that of their box, and how far
+# it is moved towards the fingers, in sides of the box.
+_SQUARE_JOINTS: Final = (0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18)
+_SQUARE_SCALE: Final = 2.0
+_SQUARE_SHIFT: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,33 @@ class CropSquare:
         middle = (resolution_px - 1) / 2
         offset = np.array([self.u_px, self.v_px]) - linear @ np.array([middle, middle])
         return np.concatenate([linear, offset[:, None]], axis=1)
+
+
+def square_from_pose(uv_px: NDArray[Any], *, mirror: bool) -> CropSquare:
+    """Give the square that a hand is read in from its joints ``(21, 2)``.
+
+    As the published landmark graph takes its next crop: fingers up, round wrist, thumb base and the
+    fingers without their ends, twice as large, moved a tenth towards the fingers.
+    """
+    points = np.asarray(uv_px, dtype=np.float64)
+    towards = (0.5 * (points[5] + points[13]) + points[9]) / 2 - points[0]
+    angle = math.atan2(towards[0], -towards[1])
+    cos, sin = math.cos(angle), math.sin(angle)
+    # Written out: a matrix product of twelve points would wake the BLAS threads in every frame.
+    u, v = points[_SQUARE_JOINTS, 0], points[_SQUARE_JOINTS, 1]
+    across, along = cos * u + sin * v, cos * v - sin * u
+    left, right = float(across.min()), float(across.max())
+    top, bottom = float(along.min()), float(along.max())
+    size = max(right - left, bottom - top, 1.0)
+    mid_across = (left + right) / 2
+    mid_along = (top + bottom) / 2 - size * _SQUARE_SHIFT
+    return CropSquare(
+        cos * mid_across - sin * mid_along,
+        sin * mid_across + cos * mid_along,
+        size * _SQUARE_SCALE,
+        angle,
+        mirror,
+    )
 
 
 def apply_affine(affine: NDArray[Any], uv_px: NDArray[Any]) -> F64:

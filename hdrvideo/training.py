@@ -4,7 +4,8 @@ A settings file (see ``configs/hasm_small.yaml``) names the net, the loop, the d
 paths in it are relative to the folder that the command runs in.
 """
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,23 +13,29 @@ import torch
 from torch import nn
 
 from hdrvideo.build import pick_device
-from hdrvideo.checkpoint import warm_start
+from hdrvideo.checkpoint import load_weights, warm_start
 from hdrvideo.config import build_settings, read_yaml
 from hdrvideo.errors import SettingsError, WeightsError
 from hdrvideo.frame.efficientnet import EfficientTrunk
 from hdrvideo.frame.hasm import HasmNet
-from hdrvideo.train.loop import LoopSettings, train
+from hdrvideo.frame.hdrm import SIZES, HdrmNet
+from hdrvideo.train.bare_crops import CropSettings as HdrmCrops
+from hdrvideo.train.hdrm_recipe import HdrmData, HdrmRecipe, HdrmTask, PaintWeights
+from hdrvideo.train.loop import LoopSettings, Task, train
+from hdrvideo.train.pose_crops import CropSettings as ShpeCrops
+from hdrvideo.train.pose_losses import PoseWeights
 from hdrvideo.train.recipes import HasmData, HasmRecipe, HasmTask
+from hdrvideo.train.shpe_recipe import ShpeData, ShpeRecipe, ShpeTask, make_shpe
 from hdrvideo.train.views import ViewSettings
 
-_PARTS: Final = ("net", "loop", "data", "views", "batch", "seed", "hidden_weight")
 _SIZES: Final = ("small", "mit_b0", "mit_b1", "mit_b5")
 
 
-def train_hasm(config: Path, out: Path, *, resume: bool, device: str) -> dict[str, float]:
-    """Train HASM as a settings file says.
+def train_net(name: str, config: Path, out: Path, *, resume: bool, device: str) -> dict[str, float]:
+    """Train a net as a settings file says.
 
     Args:
+        name: ``hasm``, ``hdrm`` or ``shpe``.
         config: The settings file.
         out: The run's folder.
         resume: Go on with the run in ``out``.
@@ -43,21 +50,18 @@ def train_hasm(config: Path, out: Path, *, resume: bool, device: str) -> dict[st
         WeightsError: The net's start is missing or does not fit.
         TrainingError: See :func:`hdrvideo.train.loop.train`.
     """
-    values = read_yaml(config)
-    unknown = sorted(map(str, set(values) - set(_PARTS)))
+    lesson, values = LESSONS[name], read_yaml(config)
+    known = ("net", "loop", *(f.name for f in fields(lesson.recipe)))
+    unknown = sorted(map(str, set(values) - set(known)))
     if unknown:
-        raise SettingsError(f"setting {unknown[0]} is unknown; known here: {', '.join(_PARTS)}")
-    recipe = HasmRecipe(
-        data=build_settings(HasmData, values.get("data", {}), "data."),
-        views=build_settings(ViewSettings, values.get("views", {}), "views."),
-        **{name: values[name] for name in ("batch", "seed", "hidden_weight") if name in values},
-    )
+        raise SettingsError(f"setting {unknown[0]} is unknown; known here: {', '.join(known)}")
+    recipe = lesson.read_recipe(values)
     loop = build_settings(LoopSettings, values.get("loop", {}), "loop.")
     loop = replace(loop, device=pick_device(device).type)
     # What the start leaves of the net is random: the same in every run of one seed.
     torch.manual_seed(recipe.seed)
     made_as = values.get("net", {})
-    task = HasmTask(make_hasm(made_as), recipe, made_as=made_as)
+    task = lesson.task(lesson.make(made_as), recipe, made_as=made_as)
     return train(task, loop, out, resume=resume)
 
 
@@ -125,3 +129,70 @@ def _start_from(net: nn.Module, path: Path, encoder: set[str]) -> None:
             f"weights {path} fit {len(taken)} of the {len(encoder)} tensors of the net's encoder, "
             "expected at least half; name weights of this net.size, or start: none"
         )
+
+
+def make_hdrm(values: dict[str, Any]) -> nn.Module:
+    """Make an HDRM to be trained.
+
+    Args:
+        values: ``size``: ``small`` or ``paper``; ``without_transformer``: leave its transformer
+            blocks out; ``start``: the weights of a trained net of this kind, or ``none``.
+
+    Raises:
+        SettingsError: A key or a value is unknown.
+        WeightsError: The start is missing or damaged, or does not fit.
+    """
+    known = {"size", "without_transformer", "start"}
+    if not isinstance(values, dict) or set(values) - known:
+        raise SettingsError(f"net is {values!r}, expected some of {', '.join(sorted(known))}")
+    size, start = values.get("size", "small"), values.get("start") or "none"
+    plain = values.get("without_transformer", False)
+    if size not in SIZES or not isinstance(start, str) or not isinstance(plain, bool):
+        raise SettingsError(
+            f"net is {values!r}, expected size: {' | '.join(SIZES)}, without_transformer: true | "
+            "false, start: FILE | none"
+        )
+    net = HdrmNet(SIZES[size], without_transformer=plain)
+    if start != "none":
+        load_weights(net, Path(start))
+    return net
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """How a net is made and taught; ``groups`` are the recipe's parts that are settings."""
+
+    make: Callable[[dict[str, Any]], nn.Module]
+    recipe: type[Any]
+    groups: Mapping[str, type[Any]]
+    task: Callable[..., Task]
+
+    def read_recipe(self, values: dict[str, Any]) -> Any:
+        """Build the recipe of a settings file."""
+        groups = {
+            name: build_settings(kind, values.get(name, {}), f"{name}.")
+            for name, kind in self.groups.items()
+        }
+        plain = {
+            f.name: values[f.name]
+            for f in fields(self.recipe)
+            if f.name in values and f.name not in groups
+        }
+        return self.recipe(**groups, **plain)
+
+
+LESSONS: Final[Mapping[str, _Lesson]] = {
+    "hasm": _Lesson(make_hasm, HasmRecipe, {"data": HasmData, "views": ViewSettings}, HasmTask),
+    "hdrm": _Lesson(
+        make_hdrm,
+        HdrmRecipe,
+        {"data": HdrmData, "crop": HdrmCrops, "weights": PaintWeights},
+        HdrmTask,
+    ),
+    "shpe": _Lesson(
+        make_shpe,
+        ShpeRecipe,
+        {"data": ShpeData, "crops": ShpeCrops, "weights": PoseWeights},
+        ShpeTask,
+    ),
+}

@@ -17,8 +17,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from hdrvideo.clip import open_clip
-from hdrvideo.crop.find import square_from_pose, whole_frame
+from hdrvideo.crop.find import whole_frame
 from hdrvideo.crop.take import Pyramid, take_crop
+from hdrvideo.geometry import square_from_pose
 from hdrvideo.pipeline import annotate
 
 MEMBERS = {

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "hdrvideo"
 FILES = sorted(PACKAGE.rglob("*.py"))
 STAGES = ("clip", "crop", "frame", "motion", "output")
-GROUND = ("errors", "hand", "geometry", "datatypes", "track", "config", "rle")
+GROUND = ("errors", "hand", "geometry", "alignment", "datatypes", "track", "config", "rle")
 # Ground, too, but for one large library that each is about.
 GROUND_WITH = {"handmask": "cv2"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60

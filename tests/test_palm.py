@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from hdrvideo.crop.find import PalmFinder, square_from_palm, square_from_pose, tiles, whole_frame
+from hdrvideo.crop.find import PalmFinder, square_from_palm, tiles, whole_frame
 from hdrvideo.crop.palm import N_ANCHORS, N_VALUES, PalmNet, Palms, anchor_centres, decode_palms
 from hdrvideo.crop.take import Pyramid
 from hdrvideo.errors import ShapeError
-from hdrvideo.geometry import apply_affine, invert_affine
+from hdrvideo.geometry import apply_affine, invert_affine, square_from_pose
 
 SIZES = [(480, 640), (640, 480), (500, 500), (1080, 1920), (1920, 1080), (100, 1000), (720, 721)]
 SIZES += [(33, 32), (32, 45), (1, 1), (1, 7)]

@@ -1,22 +1,20 @@
 """``hdrvideo train hasm``: from a settings file to weights that fit the net, and all that fails."""
 
-import csv
 import json
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from made_shards import write_all
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
-from typer.testing import CliRunner
+from train_runs import read_table, run_train, write_settings
 
 import hdrvideo.training
 from hdrvideo.checkpoint import load_weights
-from hdrvideo.cli import app, main
+from hdrvideo.cli import main
 from hdrvideo.config import build_settings, read_yaml
 from hdrvideo.errors import DataError, SettingsError, WeightsError
 from hdrvideo.frame.efficientnet import EfficientTrunk
@@ -25,7 +23,7 @@ from hdrvideo.train.logs import LOGGER
 from hdrvideo.train.loop import LoopSettings
 from hdrvideo.train.recipes import HasmData, HasmRecipe
 from hdrvideo.train.views import ViewSettings
-from hdrvideo.training import make_hasm, train_hasm
+from hdrvideo.training import make_hasm, train_net
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -46,28 +44,18 @@ def settings(data: dict, change: dict | None = None) -> dict:
     return {**usual, **(change or {})}
 
 
-def write(path: Path, values: object) -> Path:
-    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    return path
-
-
 def run(*arguments: object):
-    return CliRunner().invoke(app, ["train", "hasm", "--device", "cpu", *map(str, arguments)])
+    return run_train("hasm", *arguments)
 
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
     """Train three steps at 64 px; give the folder, its settings file and what was printed."""
     folder = tmp_path_factory.mktemp("finished")
-    config = write(folder / "hasm.yaml", settings(data))
+    config = write_settings(folder / "hasm.yaml", settings(data))
     done = run("--config", config, "-o", folder / "run")
     assert done.exit_code == 0, done.output
     return folder / "run", config, done.output
-
-
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_run_leaves_records_and_weights_that_fit(finished):
@@ -75,14 +63,14 @@ def test_a_run_leaves_records_and_weights_that_fit(finished):
     assert {"settings.json", "log.csv", "checks.csv", "sheets", "last.safetensors"} <= {
         path.name for path in out.iterdir()
     }
-    assert [row["step"] for row in table(out / "log.csv")] == ["1", "2", "3"]
-    assert [row["step"] for row in table(out / "checks.csv")] == ["2", "3"]
+    assert [row["step"] for row in read_table(out / "log.csv")] == ["1", "2", "3"]
+    assert [row["step"] for row in read_table(out / "checks.csv")] == ["2", "3"]
     net = HasmNet()
     load_weights(net, out / "best.safetensors")
     assert {v.dtype for v in load_file(out / "best.safetensors").values()} == {torch.float16}
     lines = printed.splitlines()
     assert lines[-1] == str(out / "best.safetensors")
-    score = float(table(out / "checks.csv")[-1]["score"])
+    score = float(read_table(out / "checks.csv")[-1]["score"])
     assert f"score {score:.4f}" in lines
     assert any(line.startswith("step 3 train: ") for line in lines)
     assert any(line.startswith("step 2 check: ") for line in lines)
@@ -103,8 +91,8 @@ def test_the_run_remembers_its_recipe(finished):
 def test_a_run_goes_on_to_more_steps_as_if_it_had_never_stopped(data, finished, tmp_path):
     """The cosine of two steps is not that of three: let it have no slope."""
     flat = {"warmup_steps": 0, "final_share": 1.0, "check_every": 10, "log_every": 1}
-    whole = write(tmp_path / "a.yaml", settings(data, {"loop": {**flat, "steps": 2}}))
-    half = write(tmp_path / "b.yaml", settings(data, {"loop": {**flat, "steps": 1}}))
+    whole = write_settings(tmp_path / "a.yaml", settings(data, {"loop": {**flat, "steps": 2}}))
+    half = write_settings(tmp_path / "b.yaml", settings(data, {"loop": {**flat, "steps": 1}}))
     assert run("--config", whole, "-o", tmp_path / "a").exit_code == 0
     assert run("--config", half, "-o", tmp_path / "b").exit_code == 0
     done = run("--config", whole, "-o", tmp_path / "b", "--resume")
@@ -116,7 +104,7 @@ def test_a_run_goes_on_to_more_steps_as_if_it_had_never_stopped(data, finished, 
         assert set(one.keys()) == set(other.keys())
         for name in one.keys():  # noqa: SIM118
             assert torch.equal(one.get_tensor(name), other.get_tensor(name)), name
-    assert [row["step"] for row in table(tmp_path / "b" / "log.csv")] == ["1", "2"]
+    assert [row["step"] for row in read_table(tmp_path / "b" / "log.csv")] == ["1", "2"]
 
 
 def test_only_the_first_worker_speaks(finished, monkeypatch):
@@ -134,12 +122,12 @@ def test_only_the_first_worker_speaks(finished, monkeypatch):
 def test_lines_are_said_once_and_only_during_the_run(monkeypatch, tmp_path, rank, capfd):
     """A run that was stopped before its first check has no best weights."""
 
-    def stop(config, out, *, resume, device):
+    def stop(name, config, out, *, resume, device):
         LOGGER.info("a line")
         LOGGER.warning("stopped")
         return {}
 
-    monkeypatch.setattr(hdrvideo.training, "train_hasm", stop)
+    monkeypatch.setattr(hdrvideo.training, "train_net", stop)
     monkeypatch.setenv("RANK", rank)
     for _ in range(2):
         done = run("--config", "x.yaml", "-o", tmp_path)
@@ -178,18 +166,18 @@ def test_a_failed_run_leaves_the_log_as_it_was(tmp_path):
     ],
 )
 def test_wrong_settings_are_refused(data, tmp_path, change, kind, text):
-    config = write(tmp_path / "hasm.yaml", settings(data, change))
+    config = write_settings(tmp_path / "hasm.yaml", settings(data, change))
     with pytest.raises(kind) as caught:
-        train_hasm(config, tmp_path / "run", resume=False, device="cpu")
+        train_net("hasm", config, tmp_path / "run", resume=False, device="cpu")
     assert text in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
 def test_missing_pictures_are_refused(data, tmp_path):
     gone = {**data, "made": [str(tmp_path / "gone")]}
-    config = write(tmp_path / "hasm.yaml", settings(data, {"data": gone}))
+    config = write_settings(tmp_path / "hasm.yaml", settings(data, {"data": gone}))
     with pytest.raises(DataError, match=r"gone/manifest\.json is no manifest of shards"):
-        train_hasm(config, tmp_path / "run", resume=False, device="cpu")
+        train_net("hasm", config, tmp_path / "run", resume=False, device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +192,7 @@ def test_the_command_refuses_in_one_line(
     data, finished, tmp_path, monkeypatch, capsys, resume, change, code, text
 ):
     out, _, _ = finished
-    config = write(tmp_path / "hasm.yaml", settings(data, change))
+    config = write_settings(tmp_path / "hasm.yaml", settings(data, change))
     arguments = ["--config", str(config), "-o", str(out), "--device", "cpu"]
     arguments += ["--resume"] if resume else []
     monkeypatch.setattr(sys, "argv", ["hdrvideo", "train", "hasm", *arguments])
@@ -225,8 +213,8 @@ def test_the_seed_decides_what_is_random_in_the_net(data, tmp_path, monkeypatch)
     )
     for seed in (0, 0, 1):
         torch.rand(1)
-        config = write(tmp_path / "hasm.yaml", settings(data, {"seed": seed}))
-        train_hasm(config, tmp_path / "run", resume=False, device="cpu")
+        config = write_settings(tmp_path / "hasm.yaml", settings(data, {"seed": seed}))
+        train_net("hasm", config, tmp_path / "run", resume=False, device="cpu")
     ours, again, other = (net.tails.weight for net in nets)
     assert torch.equal(ours, again)
     assert not torch.equal(ours, other)
@@ -238,17 +226,15 @@ def test_the_seed_decides_what_is_random_in_the_net(data, tmp_path, monkeypatch)
 def test_frozen_parts_stay_and_the_rest_learns(data, tmp_path):
     net = {"freeze": ["stem", "stage1"]}
     loop = {"steps": 1, "warmup_steps": 0}
-    config = write(tmp_path / "hasm.yaml", settings(data, {"net": net, "loop": loop}))
-    train_hasm(config, tmp_path / "run", resume=False, device="cpu")
-    start = make_hasm({}).state_dict()
+    config = write_settings(tmp_path / "hasm.yaml", settings(data, {"net": net, "loop": loop}))
+    train_net("hasm", config, tmp_path / "run", resume=False, device="cpu")
+    start, trunk = make_hasm({}).state_dict(), EfficientTrunk()
     moved = set()
     with safe_open(tmp_path / "run" / "last.safetensors", "pt") as file:
-        for name, value in start.items():
-            if name in EfficientTrunk().state_dict() and not torch.equal(
-                file.get_tensor(f"net/{name}"), value
-            ):
+        for name in trunk.state_dict():
+            if not torch.equal(file.get_tensor(f"net/{name}"), start[name]):
                 moved.add(name.split(".")[0])
-    assert moved == {n for n, _ in EfficientTrunk().named_children()} - {"stem", "stage1"}
+    assert moved == {n for n, _ in trunk.named_children()} - {"stem", "stage1"}
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,11 @@ from numpy.typing import NDArray
 
 from hdrvideo.crop.palm import PalmNet, decode_palms
 from hdrvideo.crop.take import Pyramid, take_crop, to_tensor
-from hdrvideo.datatypes import F32
 from hdrvideo.geometry import CropSquare, box_iou
 
 # The crop that the landmark net was trained on, as the published graph makes it: from a palm, 2.6
-# times its box, moved half a box towards the fingers; from a pose, 2 times the box round the joints
-# of the palm and the lower fingers, moved a tenth.
+# times its box, moved half a box towards the fingers.
 _PALM_SCALE, _PALM_SHIFT = 2.6, 0.5
-_POSE_SCALE, _POSE_SHIFT = 2.0, 0.1
-_POSE_JOINTS = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]
 
 
 @dataclass(frozen=True)
@@ -106,27 +102,4 @@ def square_from_palm(box_uvuv_px: NDArray[Any], keypoints_px: NDArray[Any]) -> C
         float(v) - shift * math.cos(angle),
         size * _PALM_SCALE,
         angle,
-    )
-
-
-def square_from_pose(uv_px: F32, *, mirror: bool) -> CropSquare:
-    """Give the square of the next crop from a hand's joints ``(21, 2)``."""
-    points = np.asarray(uv_px, dtype=np.float64)
-    towards = (0.5 * (points[5] + points[13]) + points[9]) / 2 - points[0]
-    angle = math.atan2(towards[0], -towards[1])
-    cos, sin = math.cos(angle), math.sin(angle)
-    # Written out: a matrix product of twelve points would wake the BLAS threads in every frame.
-    u, v = points[_POSE_JOINTS, 0], points[_POSE_JOINTS, 1]
-    across, along = cos * u + sin * v, cos * v - sin * u
-    left, right = float(across.min()), float(across.max())
-    top, bottom = float(along.min()), float(along.max())
-    size = max(right - left, bottom - top, 1.0)
-    mid_across = (left + right) / 2
-    mid_along = (top + bottom) / 2 - size * _POSE_SHIFT
-    return CropSquare(
-        cos * mid_across - sin * mid_along,
-        sin * mid_across + cos * mid_along,
-        size * _POSE_SCALE,
-        angle,
-        mirror,
     )

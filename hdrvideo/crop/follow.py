@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from hdrvideo.config import FollowSettings
-from hdrvideo.crop.find import FoundPalm, PalmFinder, square_from_pose, tiles, whole_frame
+from hdrvideo.crop.find import FoundPalm, PalmFinder, tiles, whole_frame
 from hdrvideo.crop.guide import MaskGuide
 from hdrvideo.crop.masked import (
     assign_masks,
@@ -46,7 +46,7 @@ from hdrvideo.crop.sighting import (
 )
 from hdrvideo.crop.take import Pyramid, take_hands
 from hdrvideo.datatypes import Frame, HandCrops, HandPoses
-from hdrvideo.geometry import CropSquare, points_box
+from hdrvideo.geometry import CropSquare, points_box, square_from_pose
 from hdrvideo.handmask import HandMask
 from hdrvideo.track import DUPLICATE, FRAME_LOST, LOW_PRESENCE
 
@@ -374,7 +374,10 @@ class HandFollower:
         best = max(read, key=lambda s: s.presence * fit_of(s.uv_px, mask))
         others = [s for s in row.sightings if s is not None]
         is_new = not any(self._is_double(best, other) for other in others)
-        least = self._settings.min_presence if track is None else 0.1
+        settings = self._settings
+        # A new hand that no palm shows must read well, unless it comes out from behind the other.
+        new_least = settings.min_presence if others else settings.doubtful_presence
+        least = new_least if track is None else 0.1
         if is_new and fits_well(best.uv_px, mask) and best.presence >= least:
             found = replace(best, carried=best.presence < self._settings.min_presence)
         elif track is not None and may_carry(track, mask, row.frame.pts_seconds, self._settings):

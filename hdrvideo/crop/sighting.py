@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from hdrvideo.crop.find import FoundPalm, square_from_pose
+from hdrvideo.crop.find import FoundPalm
 from hdrvideo.datatypes import F32, Frame
-from hdrvideo.geometry import box_iou, points_box
+from hdrvideo.geometry import box_iou, points_box, square_from_pose
 from hdrvideo.handmask import HandMask
 from hdrvideo.track import NOT_FOUND
 

@@ -48,6 +48,9 @@ from hdrvideo.train.state import TrainState, ema_decay_at
 class Task(Protocol):
     """What is trained: a net, its lessons and its examination.
 
+    A task that trains more than its net (inside :meth:`losses`) is also a
+    :class:`hdrvideo.train.state.HasExtra`, so that it can be resumed.
+
     Attributes:
         net: The net, trained in place. No batch norm: its numbers would differ between workers.
         better: The metric of :meth:`check` that decides which weights are best; larger is better.
@@ -176,6 +179,7 @@ def train(task: Task, settings: LoopSettings, out: Path, *, resume: bool) -> dic
         placed = task.net.to(workers.device, memory_format=layout)  # type: ignore[call-overload]
         net = workers.share(placed)
         state = TrainState.fresh(placed, settings.weight_decay, settings.slow)
+        state.extra = task if isinstance(task, files.HasExtra) else None
         if resume:
             files.load_state(state, out / files.LAST)
         workers.wait()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,6 +22,21 @@ FREE = ("steps", "device", "prefetch", "log_every", "save_every", "check_every")
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
+@runtime_checkable
+class HasExtra(Protocol):
+    """A task that trains more than its net, such as a discriminator."""
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """Give all that changes beside the net, by name."""
+
+    def load_extra(self, tensors: dict[str, Tensor]) -> None:
+        """Take back what :meth:`extra_state` gave, as it was saved.
+
+        Raises:
+            WeightsError: It does not fit.
+        """
+
+
 @dataclass
 class TrainState:
     """All that changes while a net is trained; what ``last.safetensors`` holds.
@@ -35,6 +50,7 @@ class TrainState:
         seconds: Seconds they took, waiting for batches included, checks left out.
         metrics: Of the latest check.
         best: Best value so far of the metric that decides; None before the first check.
+        extra: Has more that changes; None = nothing has.
     """
 
     net: nn.Module
@@ -44,6 +60,7 @@ class TrainState:
     seconds: float = 0.0
     metrics: dict[str, float] = field(default_factory=dict)
     best: float | None = None
+    extra: HasExtra | None = None
 
     @classmethod
     def fresh(cls, net: nn.Module, weight_decay: float, slow: Collection[str] = ()) -> "TrainState":
@@ -106,6 +123,8 @@ def save_state(state: TrainState, path: Path) -> None:
     for name, parameter in state.net.named_parameters():
         for moment, value in state.optimizer.state.get(parameter, {}).items():
             tensors[f"{moment}/{name}"] = value
+    if state.extra is not None:
+        tensors |= {f"extra/{name}": value for name, value in state.extra.extra_state().items()}
     numbers = {
         "step": state.step,
         "seconds": state.seconds,
@@ -146,6 +165,8 @@ def load_state(state: TrainState, path: Path) -> None:
         for moment in MOMENTS[1:]:
             moments[moment] = torch.empty_like(parameter).copy_(moments[moment]).detach()
         state.optimizer.state[parameter] = moments
+    if state.extra is not None:
+        state.extra.load_extra(_under("extra", tensors))
     state.step, state.seconds = numbers["step"], numbers["seconds"]
     state.metrics, state.best = numbers["metrics"], numbers["best"]
 

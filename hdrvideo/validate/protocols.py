@@ -27,19 +27,17 @@ from typing import Any, Final, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from hdrvideo.alignment import bone_scaled, procrustes_aligned, wrist_aligned
 from hdrvideo.datatypes import Bool
 from hdrvideo.validate.match import HandMatch, match_hands, palm_length_px
 from hdrvideo.validate.metrics import (
     F64,
     acceleration_error,
     area_under_pck,
-    bone_scaled,
     jitter,
     joint_distance,
-    procrustes_aligned,
     run_mean,
     share_within,
-    wrist_aligned,
     wrist_aligned_distance,
     wrist_to_wrist_error,
 )

@@ -1,0 +1,354 @@
+"""SHPE's recipe: what it is shown, what is asked of it, how it is judged."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hdrvideo.checkpoint import load_weights, weights_path
+from hdrvideo.config import check_number
+from hdrvideo.datatypes import N_JOINTS, U8
+from hdrvideo.errors import DataError, SettingsError
+from hdrvideo.frame.detmaps import (
+    DetMaps,
+    chance_right,
+    px_from_cells,
+    read_argmax,
+    read_soft,
+)
+from hdrvideo.frame.detnet import DetNet, DetNetSmall
+from hdrvideo.frame.shpe import LandmarkNet
+from hdrvideo.train.pose_crops import (
+    CropSettings,
+    MadeHands,
+    PoseExample,
+    draw_pose_example,
+    stack_pose_examples,
+)
+from hdrvideo.train.pose_losses import PoseWeights, pose_loss
+from hdrvideo.train.pose_scores import HandErrors, hidden_groups, reliability
+from hdrvideo.train.pose_sheets import draw_pose_sheet
+
+_CHECK_SEED: Final = 11
+_CHECK_BATCH: Final = 32
+_SHEET_HANDS: Final = 16
+
+
+@dataclass(frozen=True)
+class ShpeData:
+    """What SHPE learns from.
+
+    Attributes:
+        made: Folders of shards of the made world, split train.
+        held_out: Folders of shards of split test, for the checks.
+        bare_share: Part of a batch that shows a hand alone, as HDRM is to paint it; the rest is as
+            it is in the picture.
+        least_size_px: Hands that span less of a made picture are left out.
+        n_check: Held-out hands that a check looks at, each bare and as it is.
+    """
+
+    made: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    bare_share: float = 0.5
+    least_size_px: float = 24.0
+    n_check: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("made", "held_out"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
+                raise SettingsError(f"ShpeData.{name} is {value!r}, expected a list of folders")
+            if not value:
+                raise SettingsError(f"ShpeData.{name} is empty; name a folder of shards")
+        check_number("ShpeData.bare_share", self.bare_share, 0, 1)
+        check_number("ShpeData.least_size_px", self.least_size_px, 1, 100_000)
+        check_number("ShpeData.n_check", self.n_check, 1, 1_000_000, whole=True)
+
+
+@dataclass(frozen=True)
+class ShpeRecipe:
+    """How SHPE is taught.
+
+    Attributes:
+        data: What it learns from.
+        crops: How it is shown.
+        weights: What each loss weighs.
+        batch: Crops a step, over all workers.
+        seed: Draws the batches.
+    """
+
+    data: ShpeData
+    crops: CropSettings = field(default_factory=CropSettings)
+    weights: PoseWeights = field(default_factory=PoseWeights)
+    batch: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number("batch", self.batch, 1, 65536, whole=True)
+        check_number("seed", self.seed, 0, 2**31 - 1, whole=True)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What is said of the checks' N crops.
+
+    Attributes:
+        uv_px: ``(N, 21, 2)`` in the crop.
+        xyz: ``(N, 21, 3)`` of any unit.
+        sure: ``(N, 21)`` chance of being right; zero of those who do not say.
+        visible: ``(N, 21)`` bool; False of those who do not say.
+    """
+
+    uv_px: NDArray[Any]
+    xyz: NDArray[Any]
+    sure: NDArray[Any]
+    visible: NDArray[np.bool_]
+
+
+class ShpeTask:
+    """Lessons for SHPE; see :class:`hdrvideo.train.loop.Task`."""
+
+    better = "score"
+
+    def __init__(
+        self, net: nn.Module, recipe: ShpeRecipe, *, made_as: Mapping[str, Any] | None = None
+    ) -> None:
+        """Read all data into memory.
+
+        Args:
+            net: As :class:`hdrvideo.frame.detnet.DetNetSmall`.
+            recipe: How it is taught.
+            made_as: How the net was made, to be written down.
+
+        Raises:
+            DataError: A folder is missing, holds nothing of use, or is of the wrong split.
+            SettingsError: The crops are not of the net's size.
+        """
+        wanted = getattr(net, "RESOLUTION_PX", recipe.crops.resolution_px)
+        if isinstance(net, DetNetSmall) and recipe.crops.resolution_px != wanted:
+            raise SettingsError(
+                f"crops.resolution_px is {recipe.crops.resolution_px}, expected {wanted}: the "
+                "landmark net's trunk reads no other size"
+            )
+        self.net = net
+        self._recipe = recipe
+        self._made_as = dict(made_as or {})
+        data = recipe.data
+        size = data.least_size_px
+        self._made = MadeHands([Path(f) for f in data.made], "train", least_size_px=size)
+        held_out = MadeHands([Path(f) for f in data.held_out], "test", least_size_px=size)
+        self._hidden, self._truth = _draw_checks(held_out, recipe)
+        self._landmark: _Answer | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Give the recipe, the net's name and how it was made."""
+        return {"net": type(self.net).__name__, "made_as": self._made_as, **asdict(self._recipe)}
+
+    def batch(self, number: int, rank: int, world: int) -> dict[str, Tensor]:
+        """Make worker ``rank``'s share of batch ``number``.
+
+        Raises:
+            SettingsError: The batch cannot be shared out evenly.
+        """
+        n, rest = divmod(self._recipe.batch, world)
+        if rest:
+            raise SettingsError(
+                f"batch is {self._recipe.batch}, expected a multiple of {world}, the number of "
+                "workers"
+            )
+        rng = np.random.default_rng([self._recipe.seed, number, rank])
+        hands = self._made.draw(rng, n, bare_share=self._recipe.data.bare_share)
+        return stack_pose_examples([draw_pose_example(h, rng, self._recipe.crops) for h in hands])
+
+    def losses(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compare the net's maps and joints with the truth."""
+        return pose_loss(
+            maps_of(net(batch["rgb"])),
+            batch,
+            self._recipe.weights,
+            self._recipe.crops.resolution_px,
+        )
+
+    def check(self, net: nn.Module) -> dict[str, float]:
+        """Score held-out made hands, each bare and as it is in its picture.
+
+        Names are made of a score (:meth:`hdrvideo.train.pose_scores.HandErrors.scores`), ``bare``
+        or ``pair``, a group of hidden shares in per cent (of both, as a bare picture's hand was
+        hidden as well), and ``landmark`` for the landmark net's answer on the same crops, or
+        ``argmax`` for the net's own, read at whole cells. ``pair`` is over hands with another hand
+        in the picture. Further the reliability curve of confidence, and ``seen`` and ``hidden``,
+        the shares of such joints that are told as such. ``score`` is the mean of both shares of
+        right joints, bare and in pairs.
+        """
+        soft, hard = self._read(net)
+        truth = {name: value.numpy() for name, value in self._truth.items()}
+        answers = {"": soft, "_landmark": self._landmark_answer(), "_argmax": hard}
+        metrics: dict[str, float] = {}
+        for suffix, answer in answers.items():
+            errors = HandErrors.of(answer.uv_px, answer.xyz, truth)
+            for name, where in self._groups(finer=answer is not hard).items():
+                for score, value in errors.scores(where).items():
+                    metrics[f"{score}_{name}{suffix}"] = value
+            if answer is soft:
+                metrics |= reliability(soft.sure, errors.off_palms)
+        seen = truth["visible"] > 0
+        metrics["seen"] = _mean(soft.visible[seen])
+        metrics["hidden"] = _mean(~soft.visible[~seen])
+        parts = [metrics[f"{s}_{name}"] for s in ("pck", "pck3d") for name in ("bare", "pair")]
+        metrics["score"] = sum(parts) / len(parts)
+        return metrics
+
+    def sheet(self, net: nn.Module) -> U8:
+        """Draw held-out crops: hands of pairs, the most hidden among them, bare and as they are."""
+        answer, _ = self._read(net)
+        n = len(self._hidden)
+        # From the most hidden hand to the least, in even steps.
+        places = np.linspace(0, n - 1, min(_SHEET_HANDS // 2, n)).astype(int)
+        chosen = np.argsort(-self._hidden, kind="stable")[places]
+        rows = np.stack([chosen, n + chosen], axis=1).ravel()
+        truth = {name: value.numpy()[rows] for name, value in self._truth.items()}
+        return draw_pose_sheet(truth, answer.uv_px[rows], answer.xyz[rows], answer.sure[rows])
+
+    def _groups(self, *, finer: bool) -> dict[str, NDArray[np.bool_]]:
+        """Sort the checks' crops, first all bare ones, then the same hands as they are."""
+        n = len(self._hidden)
+        is_bare = np.arange(2 * n) < n
+        groups = {"bare": is_bare, "pair": ~is_bare}
+        if not finer:
+            return groups
+        by_hidden = hidden_groups(np.tile(self._hidden, 2))
+        return groups | {f"{k}_{h}": groups[k] & by_hidden[h] for k in groups for h in by_hidden}
+
+    def _read(self, net: nn.Module) -> tuple[_Answer, _Answer]:
+        """Read the checks' crops by soft-argmax, and at whole cells."""
+        device = next(net.parameters()).device
+        read: list[list[list[NDArray[Any]]]] = [[], []]
+        for crops in torch.split(self._truth["rgb"], _CHECK_BATCH):
+            with torch.inference_mode():
+                maps = maps_of(net(crops.to(device)))
+                stride_px = crops.shape[-1] / maps.heat_logit.shape[-1]
+                for k, found in enumerate((read_soft(maps), read_argmax(maps))):
+                    said = (
+                        px_from_cells(found.uv_cells, stride_px),
+                        found.xyz,
+                        chance_right(found.log_error),
+                        found.visible_logit > 0,
+                    )
+                    read[k].append([value.cpu().numpy() for value in said])
+        soft, hard = (_Answer(*map(np.concatenate, zip(*said, strict=True))) for said in read)
+        return soft, hard
+
+    def _landmark_answer(self) -> _Answer:
+        """Ask the shipped landmark net, once."""
+        if self._landmark is None:
+            net = LandmarkNet()
+            load_weights(net, weights_path("landmark"))
+            size = (LandmarkNet.RESOLUTION_PX, LandmarkNet.RESOLUTION_PX)
+            uv_px, xyz = [], []
+            for rgb in torch.split(self._truth["rgb"], _CHECK_BATCH):
+                if rgb.shape[-2:] != size:
+                    rgb = functional.interpolate(rgb, size=size, mode="bilinear", antialias=True)
+                with torch.inference_mode():
+                    joints, _, _, world = net.eval()(rgb)
+                uv_px.append(joints[..., :2])
+                xyz.append(world)
+            scale = self._recipe.crops.resolution_px / LandmarkNet.RESOLUTION_PX
+            none = np.zeros((2 * len(self._hidden), N_JOINTS))
+            self._landmark = _Answer(
+                (torch.cat(uv_px) * scale - 0.5).numpy(), torch.cat(xyz).numpy(), none, none > 0
+            )
+        return self._landmark
+
+
+def maps_of(out: tuple[Tensor, ...]) -> DetMaps:
+    """Name the maps among what a net gives, in float32."""
+    return DetMaps(*(values.float() for values in out[:6]))
+
+
+def make_shpe(values: dict[str, Any]) -> nn.Module:
+    """Make a SHPE to be trained.
+
+    Args:
+        values: ``size``: ``small`` or ``paper``. ``trunk``, of the small size: ``shared``, the
+            landmark net's, which stays as it is, so that one pass gives both nets' answers; or
+            ``own``, trained as well. ``start``: ``landmark``, the shipped landmark net under new
+            heads (the default of the small size); ``none``; or the weights of a trained net of this
+            size. ``freeze``: names of further parts that stay as they start.
+
+    Raises:
+        SettingsError: A key or a value is unknown, or a part.
+        WeightsError: The start is missing or damaged, or does not fit.
+    """
+    known = {"size", "trunk", "start", "freeze"}
+    if not isinstance(values, dict) or set(values) - known:
+        raise SettingsError(f"net is {values!r}, expected some of {', '.join(sorted(known))}")
+    size, trunk = values.get("size", "small"), values.get("trunk", "shared")
+    for name, value, choice in (
+        ("size", size, ("small", "paper")),
+        ("trunk", trunk, ("shared", "own")),
+    ):
+        if value not in choice:
+            raise SettingsError(f"net.{name} is {value!r}, expected {' or '.join(choice)}")
+    start = values.get("start") or ("landmark" if size == "small" else "none")
+    if not isinstance(start, str) or (
+        size == "paper" and (start == "landmark" or "trunk" in values)
+    ):
+        raise SettingsError(
+            f"net is {values!r}; start is a file, none or, for the small size, landmark, and only "
+            "the small size has a landmark net's trunk"
+        )
+    net: nn.Module = DetNet()
+    if size == "small":
+        landmark = LandmarkNet()
+        if start == "landmark":
+            load_weights(landmark, weights_path("landmark"))
+        net = DetNetSmall(landmark)
+    if start not in ("landmark", "none"):
+        load_weights(net, Path(start))
+    frozen: tuple[str, ...] = ()
+    if size == "small":
+        # With a trunk of its own a net still has no lessons in presence and side.
+        frozen = DetNetSmall.LANDMARK_PARTS if trunk == "shared" else ("presence", "side")
+    named = values.get("freeze") or []
+    if not isinstance(named, list):
+        raise SettingsError(f"net.freeze is {named!r}, expected a list of the net's parts")
+    _freeze(net, [*frozen, *named])
+    return net
+
+
+def _freeze(net: nn.Module, names: list[str]) -> None:
+    """Let parts of a net stay as they are."""
+    for name in names:
+        parts = [p for n, p in net.named_parameters() if n.split(".")[0] == name]
+        if not parts:
+            raise SettingsError(f"net.freeze names {name!r}, which is no part of the net")
+        for part in parts:
+            part.requires_grad = False
+
+
+def _draw_checks(held_out: MadeHands, recipe: ShpeRecipe) -> tuple[NDArray[Any], dict[str, Tensor]]:
+    """Draw hands of pairs: hidden shares ``(N,)``, and ``2 N`` crops, all bare ones first."""
+    pairs = np.flatnonzero(held_out.is_pair)
+    if len(pairs) == 0:
+        raise DataError("no held-out picture shows two hands; make more with synth shards")
+    n = min(recipe.data.n_check, len(pairs))
+    chosen = pairs[(np.arange(n) * len(pairs)) // n]
+    settings = replace(recipe.crops, spoil=0.0)
+    examples: list[PoseExample] = []
+    for bare in (True, False):
+        # The same squares for both.
+        rng = np.random.default_rng(_CHECK_SEED)
+        hands = (held_out.get(int(i), bare=bare) for i in chosen)
+        examples += [draw_pose_example(hand, rng, settings) for hand in hands]
+    return held_out.hidden_share[chosen], stack_pose_examples(examples)
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if values.size else math.nan
