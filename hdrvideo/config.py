@@ -86,7 +86,7 @@ class FollowSettings:
     recheck_frames: int = 15
     backward_frames: int = 15
     hold_seconds: float = 0.15
-    look_frames: int = 4
+    look_frames: int = 1
 
     def __post_init__(self) -> None:
         for name in ("min_presence", "birth_presence", "backward_presence", "doubtful_presence"):
