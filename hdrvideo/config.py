@@ -68,8 +68,6 @@ class FollowSettings:
         recheck_frames: Frames between searches while both hands are sure.
         backward_frames: How many frames a new hand is followed backwards at most.
         hold_seconds: How long a lost hand is looked for where it was.
-        look_frames: Frames between looks at the masks of hands that are alone and sure; others are
-            looked at in every frame.
     """
 
     min_presence: float = 0.5
@@ -86,7 +84,6 @@ class FollowSettings:
     recheck_frames: int = 15
     backward_frames: int = 15
     hold_seconds: float = 0.15
-    look_frames: int = 1
 
     def __post_init__(self) -> None:
         for name in ("min_presence", "birth_presence", "backward_presence", "doubtful_presence"):
@@ -97,7 +94,7 @@ class FollowSettings:
         _check_range(self, "twin_iou", 0, 1)
         _check_range(self, "double_distance", 0, 1)
         _check_range(self, "replace_margin", 0, 1)
-        for name in ("search_frames", "recheck_frames", "look_frames"):
+        for name in ("search_frames", "recheck_frames"):
             _check_range(self, name, 1, 1000)
         _check_range(self, "backward_frames", 1, 120)
         _check_range(self, "hold_seconds", 0, 5)

@@ -117,8 +117,7 @@ def annotate_to(
         folder: Made if it is not there.
         settings: What may be changed.
         parts: The nets.
-        keep: Words of :data:`KEEPABLE`: ``masks`` also leaves ``masks.parquet``, and has every
-            frame looked at.
+        keep: Words of :data:`KEEPABLE`: ``masks`` also leaves ``masks.parquet``.
         overwrite: Replace files of an earlier run; its masks go even where none are kept now.
         on_progress: Called with ``pose`` or ``overlay`` and the frames done so far.
 
@@ -126,8 +125,6 @@ def annotate_to(
         HdrVideoError: The clip cannot be used or a file exists; see ``errors.py``.
     """
     keep = check_keep(keep)
-    if "masks" in keep:
-        settings = replace(settings, follow=replace(settings.follow, look_frames=1))
     started = time.perf_counter()
     with open_clip(clip, image_rate=Fraction(settings.image_rate)) as reader:
         info = reader.info

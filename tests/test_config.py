@@ -94,7 +94,6 @@ def test_numbers_out_of_range_are_refused(kind, name, wrong):
         (FollowSettings, "search_frames", 1, 1000),
         (FollowSettings, "backward_frames", 1, 120),
         (FollowSettings, "hold_seconds", 0, 5),
-        (FollowSettings, "look_frames", 1, 1000),
         (SideSettings, "min_track_frames", 1, 100),
         (SideSettings, "delay_frames", 120, 100_000),
         (SideSettings, "step_frames", 1, 10_000),

@@ -64,7 +64,7 @@ class HandFollower:
         segmenter: Segmenter | None = None,
     ) -> None:
         self._finder = finder
-        self._guide = None if segmenter is None else MaskGuide(segmenter, settings)
+        self._guide = None if segmenter is None else MaskGuide(segmenter)
         self._read_hands = read_hands
         self._resolution_px = resolution_px
         self._settings = settings
@@ -96,7 +96,7 @@ class HandFollower:
         must_search = self._must_search(row)
         if must_search:
             self._search(row, pyramid)
-        if self._guide is not None and (must_search or self._guide.is_due(row, self._tracks)):
+        if self._guide is not None:
             self._look(self._guide, row, pyramid, everywhere=must_search)
         self._forget(row)
         self._recent.append((row, pyramid))

@@ -9,14 +9,11 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
-
-from hdrvideo.config import FollowSettings
 from hdrvideo.crop.masked import Assigned, fit_of, silhouette
 from hdrvideo.crop.segment import Hints, SeenHands, Segmenter
 from hdrvideo.crop.sighting import N_TRACKS, Sighting, Track, TrackedFrame
 from hdrvideo.crop.take import Pyramid
-from hdrvideo.geometry import CropSquare, points_box
+from hdrvideo.geometry import CropSquare
 from hdrvideo.handmask import HandMask
 
 # Hints need so much certainty of the sides, about three clear looks; more than so much is not kept.
@@ -24,10 +21,6 @@ _LEAST_BELIEF: Final = 1.5
 _MAX_BELIEF: Final = 10.0
 # Two tracks have swapped hands if their masks fit so much better the other way round.
 _SWAP_MARGIN: Final = 0.5
-# Of a hand that is looked at now and then only, at most so much is hidden.
-_BARELY_HIDDEN: Final = 0.1
-# Hands are near one another if the gap between their boxes is below so much of the longer one.
-_NEAR: Final = 0.3
 # Presence from which a pose is trusted to say where its hand is.
 _SURE: Final = 0.7
 
@@ -35,10 +28,8 @@ _SURE: Final = 0.7
 class MaskGuide:
     """Looks with hints, and remembers which track is the right hand as far as is known."""
 
-    def __init__(self, segmenter: Segmenter, settings: FollowSettings) -> None:
+    def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
-        self._settings = settings
-        self._since_look = settings.look_frames
         self._expected: list[HandMask | None] = [None] * N_TRACKS
         self._belief = 0.0
 
@@ -60,27 +51,6 @@ class MaskGuide:
                 self._belief += toward if i == 0 else -toward
         self._belief = min(max(self._belief, -_MAX_BELIEF), _MAX_BELIEF)
 
-    def is_due(self, row: TrackedFrame, tracks: Sequence[Track | None]) -> bool:
-        """Say whether this frame is to be looked at.
-
-        Hands that are alone and read without doubt are, now and then only.
-        """
-        self._since_look += 1
-        sightings = [s for s in row.sightings if s is not None]
-        is_doubtful = any(s.presence < self._settings.doubtful_presence for s in sightings)
-        is_missed = any(t is not None and t.n_missed for t in tracks)
-        is_hidden = any(
-            t is not None and (t.mask is None or t.mask.hidden_share() > _BARELY_HIDDEN)
-            for t in tracks
-        )
-        return (
-            self._since_look >= self._settings.look_frames
-            or is_doubtful
-            or is_missed
-            or is_hidden
-            or _are_near(sightings)
-        )
-
     def look(
         self,
         pyramid: Pyramid,
@@ -92,7 +62,6 @@ class MaskGuide:
 
         A hand that was read well is hinted by its pose, any other by where its last mask should be.
         """
-        self._since_look = 0
         return self._segmenter(pyramid, square, self._hints(row, tracks))
 
     def says_swapped(self, row: TrackedFrame, assigned: Assigned) -> bool:
@@ -131,13 +100,3 @@ def _slipped(sighting: Sighting, own: HandMask | None, other: HandMask | None) -
     if own is None or other is None:
         return False
     return fit_of(sighting.uv_px, other) > fit_of(sighting.uv_px, own) + 0.2
-
-
-def _are_near(sightings: list[Sighting]) -> bool:
-    """Say whether two hands touch or are about to."""
-    if len(sightings) < N_TRACKS:
-        return False
-    a, b = (points_box(s.uv_px) for s in sightings)
-    margin_px = _NEAR * float(np.max([a[2:] - a[:2], b[2:] - b[:2]]))
-    gaps_px = np.maximum(a[:2], b[:2]) - np.minimum(a[2:], b[2:])
-    return bool((gaps_px < margin_px).all())
