@@ -13,19 +13,21 @@ import torch
 from torch import nn
 
 from hdrvideo.build import pick_device
-from hdrvideo.checkpoint import load_weights, warm_start
+from hdrvideo.checkpoint import load_weights, warm_start, weights_path
 from hdrvideo.config import build_settings, read_yaml
 from hdrvideo.errors import SettingsError, WeightsError
+from hdrvideo.frame.detnet import DetNet, DetNetSmall
 from hdrvideo.frame.efficientnet import EfficientTrunk
 from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.frame.hdrm import SIZES, HdrmNet
+from hdrvideo.frame.shpe import LandmarkNet
 from hdrvideo.train.bare_crops import CropSettings as HdrmCrops
 from hdrvideo.train.hdrm_recipe import HdrmData, HdrmRecipe, HdrmTask, PaintWeights
 from hdrvideo.train.loop import LoopSettings, Task, train
 from hdrvideo.train.pose_crops import CropSettings as ShpeCrops
 from hdrvideo.train.pose_losses import PoseWeights
 from hdrvideo.train.recipes import HasmData, HasmRecipe, HasmTask
-from hdrvideo.train.shpe_recipe import ShpeData, ShpeRecipe, ShpeTask, make_shpe
+from hdrvideo.train.shpe_recipe import ShpeData, ShpeRecipe, ShpeTask
 from hdrvideo.train.views import ViewSettings
 
 _SIZES: Final = ("small", "mit_b0", "mit_b1", "mit_b5")
@@ -155,6 +157,55 @@ def make_hdrm(values: dict[str, Any]) -> nn.Module:
     net = HdrmNet(SIZES[size], without_transformer=plain)
     if start != "none":
         load_weights(net, Path(start))
+    return net
+
+
+def make_shpe(values: dict[str, Any]) -> nn.Module:
+    """Make a SHPE to be trained.
+
+    Args:
+        values: ``size``: ``small`` or ``paper``. ``trunk``, of the small size: ``shared``, the
+            landmark net's, which stays as it is, so that one pass gives both nets' answers; or
+            ``own``, trained as well. ``start``: ``landmark``, the shipped landmark net under new
+            heads (the default of the small size); ``none``; or the weights of a trained net of this
+            size. ``freeze``: names of further parts that stay as they start.
+
+    Raises:
+        SettingsError: A key or a value is unknown, or a part.
+        WeightsError: The start is missing or damaged, or does not fit.
+    """
+    known = {"size", "trunk", "start", "freeze"}
+    if not isinstance(values, dict) or set(values) - known:
+        raise SettingsError(f"net is {values!r}, expected some of {', '.join(sorted(known))}")
+    size, trunk = values.get("size", "small"), values.get("trunk", "shared")
+    for name, value, choice in (
+        ("size", size, ("small", "paper")),
+        ("trunk", trunk, ("shared", "own")),
+    ):
+        if value not in choice:
+            raise SettingsError(f"net.{name} is {value!r}, expected {' or '.join(choice)}")
+    start = values.get("start") or ("landmark" if size == "small" else "none")
+    if not isinstance(start, str) or (
+        size == "paper" and (start == "landmark" or "trunk" in values)
+    ):
+        raise SettingsError(
+            f"net is {values!r}; start is a file, none or, for the small size, landmark, and only "
+            "the small size has a landmark net's trunk"
+        )
+    net: nn.Module = DetNet()
+    if size == "small":
+        landmark = LandmarkNet()
+        if start == "landmark":
+            load_weights(landmark, weights_path("landmark"))
+        net = DetNetSmall(landmark)
+    if start not in ("landmark", "none"):
+        load_weights(net, Path(start))
+    frozen: tuple[str, ...] = ()
+    if size == "small":
+        # With a trunk of its own a net still has no lessons in presence and side.
+        frozen = DetNetSmall.LANDMARK_PARTS if trunk == "shared" else ("presence", "side")
+    freeze(net, list(frozen))
+    freeze(net, values.get("freeze") or [])
     return net
 
 

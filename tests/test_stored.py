@@ -37,6 +37,16 @@ def test_every_picture_is_that_of_its_shard(folder):
         assert np.array_equal(amodal, shot.amodal[i].numpy())
 
 
+def test_truths_come_in_the_order_of_the_pictures(folder):
+    stored = ShardPictures(folder, "train", truths=("uv_px", "hidden_share"))
+    whole = [load_shot(folder / f"shard_0000{k}.npz") for k in range(2)]
+    for name in ("uv_px", "hidden_share"):
+        expected = np.concatenate([getattr(shot, name).numpy() for shot in whole])
+        np.testing.assert_array_equal(stored.truth(name), expected)
+    with pytest.raises(DataError, match="is no shard of ours"):
+        ShardPictures(folder, "train", truths=("no_such_truth",))
+
+
 @pytest.mark.parametrize("index", [-1, 8, 100])
 def test_there_is_nothing_beyond_the_ends(folder, index):
     stored = ShardPictures(folder, "train")

@@ -1,5 +1,6 @@
 """Stored made pictures in random order, for training."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,22 +22,25 @@ class ShardPictures:
     than it uses.
     """
 
-    def __init__(self, folder: Path, split: str) -> None:
+    def __init__(self, folder: Path, split: str, *, truths: Sequence[str] = ()) -> None:
         """Read what the folder's manifest lists.
 
         Args:
             folder: Of :func:`hdrvideo.synth.shards.write_shards`.
             split: ``train`` or ``test``, of which the shards must be.
+            truths: Names of arrays with a row for each picture that are wanted, too, see
+                :meth:`truth`.
 
         Raises:
             DataError: There is no manifest of ours, the shards are of the other split, or one is
                 missing or damaged.
         """
+        self._folder = folder
         self._shards: list[dict[str, NDArray[Any]]] = []
         for path in _files(folder, split):
             try:
                 with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                    self._shards.append({name: file[name] for name in _FIELDS})
+                    self._shards.append({name: file[name] for name in (*_FIELDS, *truths)})
             except DAMAGE as error:
                 raise DataError(f"{path} is no shard of ours ({error}); make it again") from error
         self._ends = np.cumsum([len(s["visible"]) for s in self._shards])
@@ -60,6 +64,16 @@ class ShardPictures:
         height, width = (int(n) for n in shard["size_px"])
         visible, amodal = (unpack_masks(shard[name][i], height, width) for name in _MASKS)
         return visible, amodal
+
+    def truth(self, name: str) -> NDArray[Any]:
+        """Give one of ``truths`` for all pictures in their order, ``(N, ...)``.
+
+        Raises:
+            DataError: There is no picture.
+        """
+        if not self._shards:
+            raise DataError(f"{self._folder} lists no shards; make some with synth shards")
+        return np.concatenate([shard[name] for shard in self._shards])
 
     def _find(self, index: int) -> tuple[dict[str, NDArray[Any]], int]:
         if not 0 <= index < len(self):

@@ -22,7 +22,6 @@ from hdrvideo.geometry import CropSquare, square_from_pose
 from hdrvideo.synth.crops import load_crops
 from hdrvideo.synth.packing import pack_masks, pack_pictures, unpack_masks, unpack_picture
 from hdrvideo.synth.paste import Pasted, PasteSettings, paste
-from hdrvideo.synth.shards import DAMAGE, read_manifest
 from hdrvideo.synth.stored import ShardPictures
 from hdrvideo.train.mask_damage import spoil_masks
 
@@ -146,8 +145,8 @@ class MadeBareHands:
             DataError: A folder holds no shards of ours or such of the other split, or no hand in
                 any has another one beside it.
         """
-        self._shards = [ShardPictures(folder, split) for folder in folders]
-        self._uv_px = [_read_joints(folder) for folder in folders]
+        self._shards = [ShardPictures(folder, split, truths=("uv_px",)) for folder in folders]
+        self._uv_px = [shards.truth("uv_px") for shards in self._shards]
         self._hands: list[tuple[int, int, int]] = []
         for k, joints in enumerate(self._uv_px):
             self._hands += [(k, int(i), int(s)) for i, s in np.argwhere(worth_painting(joints))]
@@ -258,19 +257,6 @@ def _packed(made: Pasted) -> dict[str, NDArray[Any]]:
     masks = {"visible": made.visible, "amodal": made.amodal, "known": made.bare_valid}
     packed = {name: pack_masks(mask.numpy()) for name, mask in masks.items()}
     return {"pictures": data, "offsets": offsets, "uv_px": made.uv_px.numpy(), **packed}
-
-
-def _read_joints(folder: Path) -> F32:
-    """Give ``(N, 2, 21, 2)`` joints of stored pictures, in the order of :class:`ShardPictures`."""
-    joints = []
-    for entry in read_manifest(folder)["shards"]:
-        path = folder / entry["file"]
-        try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                joints.append(file["uv_px"])
-        except DAMAGE as error:
-            raise DataError(f"{path} is no shard of ours ({error}); make it again") from error
-    return np.concatenate(joints) if joints else np.zeros((0, 2, 21, 2), np.float32)
 
 
 def worth_painting(uv_px: F32) -> Bool:

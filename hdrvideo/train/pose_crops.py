@@ -27,13 +27,12 @@ from hdrvideo.geometry import (
     turn_xy,
 )
 from hdrvideo.hand import JOINTS, KNUCKLES, WRIST, palm_length
-from hdrvideo.synth.shards import DAMAGE, read_manifest
 from hdrvideo.synth.stored import ShardPictures
 from hdrvideo.train.views import spoil_colours
 
 F64 = NDArray[np.float64]
 
-_FIELDS: Final = ("uv_px", "xyz_cam_mm", "joint_visible", "hidden_share", "present", "k_px")
+_TRUTHS: Final = ("uv_px", "xyz_cam_mm", "joint_visible", "hidden_share", "present", "k_px")
 _MIDDLE_MCP: Final = JOINTS.index("middle_mcp")
 # Above this shrinkage a bilinear kernel alone would alias.
 _SHRINK_FREELY: Final = 1.5
@@ -136,8 +135,8 @@ class MadeHands:
             DataError: A folder holds no shards of ours or such of the other split, or there is no
                 hand of use in any.
         """
-        self._shards = [ShardPictures(folder, split) for folder in folders]
-        self._truth = [_read_truth(folder) for folder in folders]
+        self._shards = [ShardPictures(folder, split, truths=_TRUTHS) for folder in folders]
+        self._truth = [{name: s.truth(name) for name in _TRUTHS} for s in self._shards]
         found = []
         for k, truth in enumerate(self._truth):
             uv_px = truth["uv_px"]
@@ -185,21 +184,6 @@ class MadeHands:
         chosen = rng.integers(len(self), size=n)
         bare = rng.random(n) < bare_share
         return [self.get(int(i), bare=bool(b)) for i, b in zip(chosen, bare, strict=True)]
-
-
-def _read_truth(folder: Path) -> dict[str, NDArray[Any]]:
-    """Read the joints of all shards of a folder, in the order of their pictures."""
-    parts = []
-    for entry in read_manifest(folder)["shards"]:
-        path = folder / entry["file"]
-        try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                parts.append({name: file[name] for name in _FIELDS})
-        except DAMAGE as error:
-            raise DataError(f"{path} is no shard of ours ({error}); make it again") from error
-    if not parts:
-        raise DataError(f"{folder} lists no shards; make some with synth shards")
-    return {name: np.concatenate([part[name] for part in parts]) for name in _FIELDS}
 
 
 def _is_inside(uv_px: F32, width: int, height: int) -> NDArray[np.bool_]:

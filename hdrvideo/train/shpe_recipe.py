@@ -23,7 +23,7 @@ from hdrvideo.frame.detmaps import (
     read_argmax,
     read_soft,
 )
-from hdrvideo.frame.detnet import DetNet, DetNetSmall
+from hdrvideo.frame.detnet import DetNetSmall
 from hdrvideo.frame.shpe import LandmarkNet
 from hdrvideo.train.pose_crops import (
     CropSettings,
@@ -270,67 +270,6 @@ class ShpeTask:
 def maps_of(out: tuple[Tensor, ...]) -> DetMaps:
     """Name the maps among what a net gives, in float32."""
     return DetMaps(*(values.float() for values in out[:6]))
-
-
-def make_shpe(values: dict[str, Any]) -> nn.Module:
-    """Make a SHPE to be trained.
-
-    Args:
-        values: ``size``: ``small`` or ``paper``. ``trunk``, of the small size: ``shared``, the
-            landmark net's, which stays as it is, so that one pass gives both nets' answers; or
-            ``own``, trained as well. ``start``: ``landmark``, the shipped landmark net under new
-            heads (the default of the small size); ``none``; or the weights of a trained net of this
-            size. ``freeze``: names of further parts that stay as they start.
-
-    Raises:
-        SettingsError: A key or a value is unknown, or a part.
-        WeightsError: The start is missing or damaged, or does not fit.
-    """
-    known = {"size", "trunk", "start", "freeze"}
-    if not isinstance(values, dict) or set(values) - known:
-        raise SettingsError(f"net is {values!r}, expected some of {', '.join(sorted(known))}")
-    size, trunk = values.get("size", "small"), values.get("trunk", "shared")
-    for name, value, choice in (
-        ("size", size, ("small", "paper")),
-        ("trunk", trunk, ("shared", "own")),
-    ):
-        if value not in choice:
-            raise SettingsError(f"net.{name} is {value!r}, expected {' or '.join(choice)}")
-    start = values.get("start") or ("landmark" if size == "small" else "none")
-    if not isinstance(start, str) or (
-        size == "paper" and (start == "landmark" or "trunk" in values)
-    ):
-        raise SettingsError(
-            f"net is {values!r}; start is a file, none or, for the small size, landmark, and only "
-            "the small size has a landmark net's trunk"
-        )
-    net: nn.Module = DetNet()
-    if size == "small":
-        landmark = LandmarkNet()
-        if start == "landmark":
-            load_weights(landmark, weights_path("landmark"))
-        net = DetNetSmall(landmark)
-    if start not in ("landmark", "none"):
-        load_weights(net, Path(start))
-    frozen: tuple[str, ...] = ()
-    if size == "small":
-        # With a trunk of its own a net still has no lessons in presence and side.
-        frozen = DetNetSmall.LANDMARK_PARTS if trunk == "shared" else ("presence", "side")
-    named = values.get("freeze") or []
-    if not isinstance(named, list):
-        raise SettingsError(f"net.freeze is {named!r}, expected a list of the net's parts")
-    _freeze(net, [*frozen, *named])
-    return net
-
-
-def _freeze(net: nn.Module, names: list[str]) -> None:
-    """Let parts of a net stay as they are."""
-    for name in names:
-        parts = [p for n, p in net.named_parameters() if n.split(".")[0] == name]
-        if not parts:
-            raise SettingsError(f"net.freeze names {name!r}, which is no part of the net")
-        for part in parts:
-            part.requires_grad = False
 
 
 def _draw_checks(held_out: MadeHands, recipe: ShpeRecipe) -> tuple[NDArray[Any], dict[str, Tensor]]:
