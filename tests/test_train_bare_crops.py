@@ -21,6 +21,7 @@ from hdrvideo.train.bare_crops import (
     worth_painting,
 )
 from hdrvideo.train.mask_damage import spoil_masks
+from hdrvideo.train.pictures import PasteGroups
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +141,12 @@ def test_spoiled_masks_are_near_the_true_ones_and_consistent():
 
 def test_pastes_come_with_what_is_known(data):
     settings = PasteSettings(size_px=R, one_share=0, none_share=0)
-    pasted = PastedBareHands(Path(data["crops"]), "train", [], settings, seed=0, n_groups=1)
-    again = PastedBareHands(Path(data["crops"]), "train", [], settings, seed=0, n_groups=1)
+    pasted = PastedBareHands(
+        PasteGroups(Path(data["crops"]), "train", [], settings, seed=0), n_groups=1
+    )
+    again = PastedBareHands(
+        PasteGroups(Path(data["crops"]), "train", [], settings, seed=0), n_groups=1
+    )
     pictures = pasted.draw(np.random.default_rng(1), 12)
     for one, two in zip(pictures, again.draw(np.random.default_rng(1), 12), strict=True):
         assert np.array_equal(one.rgb_u8, two.rgb_u8)
@@ -154,7 +159,7 @@ def test_pastes_come_with_what_is_known(data):
     assert {p.side for p in pictures} == {0, 1}
     assert any(not p.known.all() for p in pictures)
     with pytest.raises(DataError, match="has no crop of split test"):
-        PastedBareHands(Path(data["crops"]), "test", [], settings, seed=0)
+        PasteGroups(Path(data["crops"]), "test", [], settings, seed=0)
 
 
 def test_pictures_without_two_hands_and_of_the_wrong_split_are_refused(data, tmp_path):

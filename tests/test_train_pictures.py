@@ -11,7 +11,13 @@ from hdrvideo.errors import DataError, ShapeError
 from hdrvideo.synth.assets import split_of
 from hdrvideo.synth.place import PasteSettings
 from hdrvideo.synth.stored import ShardPictures
-from hdrvideo.train.pictures import EmptyPictures, MadePictures, PastedPictures, hand_free_pictures
+from hdrvideo.train.pictures import (
+    EmptyPictures,
+    MadePictures,
+    PastedPictures,
+    PasteGroups,
+    hand_free_pictures,
+)
 
 R = 64
 
@@ -87,7 +93,9 @@ def test_one_of_two_hands_is_taken_away_now_and_then(folders):
 def test_pasted_pictures_hold_the_crops_hands(folders):
     empty = hand_free_pictures([folders["hand_free"]], "train")
     settings = PasteSettings(size_px=R, one_share=0.3, none_share=0.1)
-    source = PastedPictures(folders["crops"], "train", empty, settings, seed=3, n_groups=3)
+    source = PastedPictures(
+        PasteGroups(folders["crops"], "train", empty, settings, seed=3), n_groups=3
+    )
     assert source.draw(np.random.default_rng(0), 0) == []
     found = draws(source, 40)
     n_hands = [int(p.amodal.any(axis=(1, 2)).sum()) for p in found]
@@ -103,10 +111,14 @@ def test_pasted_pictures_hold_the_crops_hands(folders):
         assert np.median(strength[~picture.amodal.any(axis=0)]) < 40
     assert same_pictures(found, draws(source, 40))
     # In whatever order they are asked for: each is a function of the seed and its number.
-    again = PastedPictures(folders["crops"], "train", empty, settings, seed=3, n_groups=3)
+    again = PastedPictures(
+        PasteGroups(folders["crops"], "train", empty, settings, seed=3), n_groups=3
+    )
     draws(again, 3, seed=9)
     assert same_pictures(found, draws(again, 40))
-    other = PastedPictures(folders["crops"], "train", empty, settings, seed=4, n_groups=3)
+    other = PastedPictures(
+        PasteGroups(folders["crops"], "train", empty, settings, seed=4), n_groups=3
+    )
     assert not same_pictures(found[:1], draws(other, 40)[:1])
 
 
@@ -155,6 +167,6 @@ def test_sources_without_pictures_are_refused(folders, tmp_path):
         EmptyPictures([])
     settings = PasteSettings(size_px=R)
     with pytest.raises(DataError, match="has no crop of split test; make some with synth harvest"):
-        PastedPictures(folders["crops"], "test", [], settings, seed=0)
+        PasteGroups(folders["crops"], "test", [], settings, seed=0)
     with pytest.raises(ShapeError, match="does not exist"):
-        PastedPictures(tmp_path / "gone", "train", [], settings, seed=0)
+        PasteGroups(tmp_path / "gone", "train", [], settings, seed=0)

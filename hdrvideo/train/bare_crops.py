@@ -19,11 +19,11 @@ from hdrvideo.config import check_number
 from hdrvideo.datatypes import F32, U8, Bool, check_array
 from hdrvideo.errors import DataError, SettingsError
 from hdrvideo.geometry import CropSquare, square_from_pose
-from hdrvideo.synth.crops import load_crops
 from hdrvideo.synth.packing import pack_masks, pack_pictures, unpack_masks, unpack_picture
-from hdrvideo.synth.paste import Pasted, PasteSettings, paste
+from hdrvideo.synth.paste import Pasted
 from hdrvideo.synth.stored import ShardPictures
 from hdrvideo.train.mask_damage import spoil_masks
+from hdrvideo.train.pictures import PasteGroups
 
 # Side of a hand's square over that of its box.
 _SCALE: Final = 2.0
@@ -173,44 +173,12 @@ class MadeBareHands:
 
 
 class PastedBareHands:
-    """Real hands pasted together (AIH_Syn), made in sixteens when first drawn and kept packed."""
+    """Pasted pictures with their bare hands, made when first drawn and kept packed."""
 
-    _GROUP: Final = 16
-
-    def __init__(
-        self,
-        crops: Path,
-        split: str,
-        backgrounds: Sequence[U8],
-        settings: PasteSettings,
-        *,
-        seed: int,
-        n_groups: int = 120,
-    ) -> None:
-        """Read the crops of a split into memory.
-
-        Args:
-            crops: Folder of ``synth harvest``.
-            split: ``train`` or ``test``.
-            backgrounds: Hand-free pictures ``(h, w, 3)``; those too small are left out.
-            settings: What pasted pictures look like.
-            seed: Of the pictures.
-            n_groups: How many are made, in sixteens.
-
-        Raises:
-            DataError: The folder has no crop of this split.
-            ShapeError: The folder is missing, or a crop is damaged.
-        """
-        self._crops = list(load_crops(crops, split))
-        if not self._crops:
-            raise DataError(f"{crops} has no crop of split {split}; make some with synth harvest")
-        self._backgrounds = [
-            torch.from_numpy(b.astype(np.float32) / 255).permute(2, 0, 1).contiguous()
-            for b in backgrounds
-            if min(b.shape[:2]) >= settings.size_px
-        ]
-        self._settings = settings
-        self._seed, self._n_groups = seed, n_groups
+    def __init__(self, groups: PasteGroups, *, n_groups: int = 120) -> None:
+        """Make nothing yet; ``n_groups`` are made at most."""
+        self._groups = groups
+        self._n_groups = n_groups
         self._made: dict[int, dict[str, NDArray[Any]]] = {}
 
     def draw(self, rng: np.random.Generator, n: int) -> list[BarePicture]:
@@ -219,14 +187,15 @@ class PastedBareHands:
 
     def _draw(self, rng: np.random.Generator) -> BarePicture:
         group = self._group(int(rng.integers(self._n_groups)))
-        i, side = int(rng.integers(self._GROUP)), int(rng.integers(2))
-        size = self._settings.size_px
-        visible, amodal, known = (
-            unpack_masks(group[name][i], size, size) for name in ("visible", "amodal", "known")
-        )
+        i, side = int(rng.integers(PasteGroups.SIZE)), int(rng.integers(2))
         pictures, offsets = group["pictures"], group["offsets"]
+        rgb_u8 = unpack_picture(pictures, offsets, 3 * i)
+        visible, amodal, known = (
+            unpack_masks(group[name][i], *rgb_u8.shape[:2])
+            for name in ("visible", "amodal", "known")
+        )
         return BarePicture(
-            unpack_picture(pictures, offsets, 3 * i),
+            rgb_u8,
             unpack_picture(pictures, offsets, 3 * i + 1 + side),
             known[side],
             visible,
@@ -236,17 +205,8 @@ class PastedBareHands:
         )
 
     def _group(self, number: int) -> dict[str, NDArray[Any]]:
-        """Give sixteen pictures, a function of seed and number alone."""
         if number not in self._made:
-            rng = np.random.default_rng([self._seed, number])
-            made = paste(
-                self._crops,
-                self._GROUP,
-                rng,
-                settings=self._settings,
-                backgrounds=self._backgrounds,
-            )
-            self._made[number] = _packed(made)
+            self._made[number] = _packed(self._groups.make(number))
         return self._made[number]
 
 

@@ -33,7 +33,8 @@ from hdrvideo.train.paint_losses import (
     style_distance,
 )
 from hdrvideo.train.paint_sheets import draw_paint_sheet, inpaint
-from hdrvideo.train.pictures import hand_free_pictures
+from hdrvideo.train.parallel import share_of
+from hdrvideo.train.pictures import PasteGroups, hand_free_pictures
 
 _CHECK_SEED: Final = 7
 _CHECK_BATCH: Final = 32
@@ -177,10 +178,8 @@ class HdrmTask:
                 size_px=_PASTED_PX, hand_share=(0.25, 0.6), one_share=0, none_share=0
             )
             backgrounds = hand_free_pictures([Path(f) for f in data.hand_free], "train")
-            pasted = PastedBareHands(
-                Path(data.crops), "train", backgrounds, settings, seed=recipe.seed
-            )
-            self._sources.append((data.pasted_share, pasted))
+            groups = PasteGroups(Path(data.crops), "train", backgrounds, settings, seed=recipe.seed)
+            self._sources.append((data.pasted_share, PastedBareHands(groups)))
         self._features = make_features(recipe.features)
         self._adversary = Adversary(
             recipe.discriminator_width, recipe.discriminator_rate, seed=recipe.seed
@@ -198,12 +197,7 @@ class HdrmTask:
         Raises:
             SettingsError: The batch cannot be shared out evenly.
         """
-        n, rest = divmod(self._recipe.batch, world)
-        if rest:
-            raise SettingsError(
-                f"batch is {self._recipe.batch}, expected a multiple of {world}, the number of "
-                "workers"
-            )
+        n = share_of(self._recipe.batch, world)
         rng = np.random.default_rng([self._recipe.seed, number, rank])
         chosen = rng.choice(len(self._sources), n, p=[share for share, _ in self._sources])
         examples = [

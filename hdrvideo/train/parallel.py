@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hdrvideo.errors import TrainingError
+from hdrvideo.errors import SettingsError, TrainingError
 
 # Longer than the longest check, in which only the first worker is busy.
 PATIENCE = timedelta(hours=2)
@@ -177,3 +177,17 @@ class StopOnSignal:
         if self.name and number == signal.SIGINT and not self._many_workers:
             raise KeyboardInterrupt
         self.name = signal.Signals(number).name
+
+
+def share_of(batch: int, world: int) -> int:
+    """Give how many examples of a batch each of ``world`` workers makes.
+
+    Raises:
+        SettingsError: The batch cannot be shared out evenly.
+    """
+    n, rest = divmod(batch, world)
+    if rest:
+        raise SettingsError(
+            f"batch is {batch}, expected a multiple of {world}, the number of workers"
+        )
+    return n

@@ -12,7 +12,7 @@ from hdrvideo.datatypes import U8
 from hdrvideo.errors import DataError
 from hdrvideo.synth.assets import PROCEDURAL, Assets
 from hdrvideo.synth.crops import HandCrop, load_crops
-from hdrvideo.synth.paste import PasteSettings, paste
+from hdrvideo.synth.paste import Pasted, PasteSettings, paste
 from hdrvideo.synth.stored import ShardPictures
 from hdrvideo.train.views import LabelledPicture
 
@@ -83,14 +83,10 @@ class MadePictures:
         return self._shards[k], index - int(self._ends[k] - len(self._shards[k]))
 
 
-class PastedPictures:
-    """AIH_Syn: real hands pasted together, some thousand pictures that are made when first drawn.
+class PasteGroups:
+    """AIH_Syn in sixteens: real hands pasted together, a function of seed and number alone."""
 
-    Pasting takes about as long as a net needs to learn from the picture, and each is seen in a
-    view of its own anyway.
-    """
-
-    _GROUP: Final = 16
+    SIZE: Final = 16
 
     def __init__(
         self,
@@ -100,7 +96,6 @@ class PastedPictures:
         settings: PasteSettings,
         *,
         seed: int,
-        n_groups: int = 120,
     ) -> None:
         """Read the crops of a split into memory.
 
@@ -111,7 +106,6 @@ class PastedPictures:
                 left out.
             settings: What pasted pictures look like.
             seed: Of the pictures.
-            n_groups: How many are made, in sixteens.
 
         Raises:
             DataError: The folder has no crop of this split.
@@ -120,38 +114,48 @@ class PastedPictures:
         self._crops: list[HandCrop] = list(load_crops(crops, split))
         if not self._crops:
             raise DataError(f"{crops} has no crop of split {split}; make some with synth harvest")
-        least = settings.size_px
         self._backgrounds = [
             torch.from_numpy(b.astype(np.float32) / 255).permute(2, 0, 1).contiguous()
             for b in backgrounds
-            if min(b.shape[:2]) >= least
+            if min(b.shape[:2]) >= settings.size_px
         ]
         self._settings = settings
         self._seed = seed
+
+    def make(self, number: int) -> Pasted:
+        """Paste the sixteen pictures of a group."""
+        rng = np.random.default_rng([self._seed, number])
+        return paste(
+            self._crops, self.SIZE, rng, settings=self._settings, backgrounds=self._backgrounds
+        )
+
+
+class PastedPictures:
+    """Pasted pictures, some thousand that are made when first drawn.
+
+    Pasting takes about as long as a net needs to learn from the picture, and each is seen in a
+    view of its own anyway.
+    """
+
+    def __init__(self, groups: PasteGroups, *, n_groups: int = 120) -> None:
+        """Make nothing yet; ``n_groups`` are made at most."""
+        self._groups = groups
         self._n_groups = n_groups
         self._made: dict[int, list[LabelledPicture]] = {}
 
     def draw(self, rng: np.random.Generator, n: int) -> list[LabelledPicture]:
         """Draw ``n`` pictures."""
-        places = rng.integers(self._n_groups * self._GROUP, size=n)
-        return [self._group(int(p) // self._GROUP)[int(p) % self._GROUP] for p in places]
+        places = rng.integers(self._n_groups * PasteGroups.SIZE, size=n)
+        return [self._group(int(p) // PasteGroups.SIZE)[int(p) % PasteGroups.SIZE] for p in places]
 
     def _group(self, number: int) -> list[LabelledPicture]:
-        """Give sixteen pictures, a function of seed and number alone."""
         if number not in self._made:
-            rng = np.random.default_rng([self._seed, number])
-            made = paste(
-                self._crops,
-                self._GROUP,
-                rng,
-                settings=self._settings,
-                backgrounds=self._backgrounds,
-            )
+            made = self._groups.make(number)
             rgb_u8 = (made.rgb.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
             visible, amodal = made.visible.numpy(), made.amodal.numpy()
             self._made[number] = [
                 LabelledPicture(np.ascontiguousarray(rgb_u8[i]), visible[i], amodal[i])
-                for i in range(self._GROUP)
+                for i in range(PasteGroups.SIZE)
             ]
         return self._made[number]
 

@@ -17,10 +17,12 @@ from hdrvideo.frame.hasm import HandMasks
 from hdrvideo.synth.place import PasteSettings
 from hdrvideo.train.distract import add_distractors
 from hdrvideo.train.losses import mask_loss
+from hdrvideo.train.parallel import share_of
 from hdrvideo.train.pictures import (
     EmptyPictures,
     MadePictures,
     PastedPictures,
+    PasteGroups,
     PictureSource,
     hand_free_pictures,
 )
@@ -148,10 +150,10 @@ class HasmTask:
                 size_px=recipe.views.resolution_px, hand_share=(0.2, 0.6), one_share=0.3,
                 none_share=0.02,
             )  # fmt: skip
-            pasted = PastedPictures(
+            groups = PasteGroups(
                 Path(data.crops), "train", [*empty, *self._people], settings, seed=recipe.seed
             )
-            self._sources.append((data.pasted_share, pasted))
+            self._sources.append((data.pasted_share, PastedPictures(groups)))
         if data.empty_share:
             self._sources.append((data.empty_share, EmptyPictures(empty, self._people)))
         self._held_out = MadePictures([Path(f) for f in data.held_out], "test", alone_share=0)
@@ -167,12 +169,7 @@ class HasmTask:
         Raises:
             SettingsError: The batch cannot be shared out evenly.
         """
-        n, rest = divmod(self._recipe.batch, world)
-        if rest:
-            raise SettingsError(
-                f"batch is {self._recipe.batch}, expected a multiple of {world}, the number of "
-                "workers"
-            )
+        n = share_of(self._recipe.batch, world)
         rng = np.random.default_rng([self._recipe.seed, number, rank])
         chosen = rng.choice(len(self._sources), n, p=[share for share, _ in self._sources])
         examples = []

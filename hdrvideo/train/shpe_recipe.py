@@ -25,6 +25,7 @@ from hdrvideo.frame.detmaps import (
 )
 from hdrvideo.frame.detnet import DetNetSmall
 from hdrvideo.frame.shpe import LandmarkNet
+from hdrvideo.train.parallel import share_of
 from hdrvideo.train.pose_crops import (
     CropSettings,
     MadeHands,
@@ -157,12 +158,7 @@ class ShpeTask:
         Raises:
             SettingsError: The batch cannot be shared out evenly.
         """
-        n, rest = divmod(self._recipe.batch, world)
-        if rest:
-            raise SettingsError(
-                f"batch is {self._recipe.batch}, expected a multiple of {world}, the number of "
-                "workers"
-            )
+        n = share_of(self._recipe.batch, world)
         rng = np.random.default_rng([self._recipe.seed, number, rank])
         hands = self._made.draw(rng, n, bare_share=self._recipe.data.bare_share)
         return stack_pose_examples([draw_pose_example(h, rng, self._recipe.crops) for h in hands])
