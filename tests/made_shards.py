@@ -78,15 +78,16 @@ def write_made(folder: Path, split: str, *shots: Shot) -> Path:
     return folder
 
 
-def write_crops(folder: Path) -> Path:
-    """Write a disc of either side, split train."""
+def write_crops(folder: Path, uv_px: torch.Tensor | None = None) -> Path:
+    """Write a disc of either side, split train; with joints ``(21, 2)`` on it, if given."""
     folder.mkdir(parents=True)
+    known = {} if uv_px is None else {"uv_px": uv_px, "confidence": torch.ones(21)}
     for side in range(2):
         mask = disc(64, 31, 33, 16)
         rgb = np.full((64, 64, 3), 0.2, np.float32)
         rgb[mask] = DISC_RGB[side]
         picture = torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
-        crop = HandCrop(picture, torch.from_numpy(mask), side, f"disc {side}", "train")
+        crop = HandCrop(picture, torch.from_numpy(mask), side, f"disc {side}", "train", **known)
         save_crop(crop, folder, f"disc_{side}")
     return folder
 

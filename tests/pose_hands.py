@@ -66,6 +66,7 @@ def some_truth(b: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
         "uv_px": 64 * torch.rand(b, 21, 2, generator=draw),
         "xyz": xyz,
         "bone_mm": 80 + 20 * torch.rand(b, generator=draw),
+        "in_space": torch.ones(b),
         "palm_px": 20 + 10 * torch.rand(b, generator=draw),
         "visible": (torch.rand(b, 21, generator=draw) < 0.6).float(),
     }

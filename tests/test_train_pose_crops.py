@@ -14,10 +14,12 @@ from pose_hands import FOCAL_PX, flat_hand, hand_shot, write_hands
 from hdrvideo.errors import DataError, SettingsError
 from hdrvideo.geometry import CropSquare, apply_affine, square_from_pose, turn_xy
 from hdrvideo.synth.scene import Shot
+from hdrvideo.train.bare_crops import BarePicture
 from hdrvideo.train.pose_crops import (
     CropSettings,
     HandPicture,
     MadeHands,
+    PastedHands,
     draw_pose_example,
     draw_square,
     stack_pose_examples,
@@ -47,7 +49,10 @@ def test_hands_come_from_where_they_are_stored(hands, shot):
     for index in range(len(hands)):
         picture = hands.get(index, bare=False)
         found[picture.uv_px.tobytes()] = picture
-        assert picture.focal_px == pytest.approx(FOCAL_PX)
+        assert picture.xyz_cam_mm is not None
+        k_px = np.diag([FOCAL_PX, FOCAL_PX, 1.0])[None]
+        palm_px = palm_length_px(np.stack([picture.xyz_cam_mm] * 2)[None], k_px)[0, 0]
+        assert picture.palm_px == pytest.approx(palm_px, rel=1e-4)
     for i, side in np.argwhere(shot.present.numpy()):
         picture = found[shot.uv_px[i, side].numpy().tobytes()]
         assert picture.side == side
@@ -145,7 +150,7 @@ def test_a_crops_truth_lies_on_its_picture(side):
         centre = (round(float(u) * 16), round(float(v) * 16))
         cv2.circle(picture, centre, 32, (255, 255, 255), -1, cv2.LINE_AA, 4)
     hand = HandPicture(
-        *(picture, side, uv.astype(np.float32), xyz.astype(np.float32), 300.0), np.ones(21, bool)
+        *(picture, side, uv.astype(np.float32), 30.0, xyz.astype(np.float32)), np.ones(21, bool)
     )
     square = draw_square(uv, np.random.default_rng(5), CropSettings(), mirror=side == 1)
     example = take_example(hand, square, 224)
@@ -160,9 +165,7 @@ def test_a_crops_truth_lies_on_its_picture(side):
     in_frame = apply_affine(square.frame_from_crop(224), example.uv_px)
     assert np.abs(in_frame - uv).max() < 1e-2
     assert example.bone_mm == pytest.approx(92, abs=1e-3)
-    k_px = np.array([[[300, 0, 100], [0, 300, 100], [0, 0, 1.0]]])
-    palm_px = palm_length_px(np.stack([xyz, xyz])[None], k_px)[0, 0]
-    assert example.palm_px == pytest.approx(palm_px * 224 / square.size_px)
+    assert example.palm_px == pytest.approx(30 * 224 / square.size_px)
 
 
 def test_a_mirrored_left_hand_is_the_right_hand():
@@ -177,8 +180,8 @@ def test_a_mirrored_left_hand_is_the_right_hand():
             np.ascontiguousarray(rgb[:, ::-1] if side else rgb),
             side,
             seen.astype(np.float32),
+            30.0,
             (xyz * [1 - 2 * side, 1, 1]).astype(np.float32),
-            300.0,
             np.ones(21, bool),
         )
         answers.append(take_example(hand, square_from_pose(seen, mirror=side == 1), 64))
@@ -193,7 +196,7 @@ def test_a_large_hand_is_smoothed_before_it_shrinks():
     rgb = np.zeros((400, 400, 3), np.uint8)
     rgb[:, ::2] = 255
     hand = HandPicture(
-        *(rgb, 0, np.zeros((21, 2), np.float32), flat_hand().astype(np.float32) + 500, 300.0),
+        *(rgb, 0, np.zeros((21, 2), np.float32), 30.0, flat_hand().astype(np.float32) + 500),
         np.ones(21, bool),
     )
     crop = take_example(hand, CropSquare(200, 200, 380), 64).rgb_u8
@@ -227,3 +230,53 @@ def test_examples_are_stacked_in_bones_and_shares(hands):
 def test_crop_settings_are_checked(change, message):
     with pytest.raises(SettingsError, match=message):
         CropSettings(**change)
+
+
+def pasted(side: int, **change) -> BarePicture:
+    """Give a picture whose hand ``side`` lies left, half under the other one."""
+    rng = np.random.default_rng(8)
+    rgb_u8, bare_u8 = rng.integers(0, 255, (2, 100, 100, 3)).astype(np.uint8)
+    visible, amodal = np.zeros((2, 2, 100, 100), bool)
+    amodal[side, :, :60] = True
+    visible[side, :, :40] = True
+    amodal[1 - side, :, 40:80] = visible[1 - side, :, 40:80] = True
+    uv_px = np.stack([np.linspace(5, 95, 21), np.full(21, 50.0)], axis=1).astype(np.float32)
+    usual = {"known": np.ones((100, 100), bool), "visible": visible, "amodal": amodal}
+    return BarePicture(rgb_u8, bare_u8, **(usual | {"uv_px": uv_px} | change), side=side)
+
+
+class Pastes:
+    """Gives pictures in turn."""
+
+    def __init__(self, *pictures: BarePicture) -> None:
+        self._pictures, self._next = pictures, 0
+
+    def draw(self, rng: np.random.Generator, n: int) -> list[BarePicture]:
+        self._next += n
+        return [self._pictures[k % len(self._pictures)] for k in range(self._next - n, self._next)]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_pasted_hand_has_joints_in_the_picture_alone(side):
+    picture = pasted(side)
+    rng = np.random.default_rng(0)
+    bare, seen = (PastedHands(Pastes(picture)).draw(rng, 1, bare_share=s)[0] for s in (1, 0))
+    assert np.array_equal(bare.rgb_u8, picture.bare_u8)
+    assert np.array_equal(seen.rgb_u8, picture.rgb_u8)
+    assert bare.visible.all()
+    # Seen where it is seen, hidden under the other hand; beyond both nothing is known to hide it.
+    u = picture.uv_px[:, 0]
+    assert np.array_equal(seen.visible, (np.rint(u) < 40) | (np.rint(u) >= 80))
+    example = take_example(seen, square_from_pose(seen.uv_px, mirror=side == 1), 64)
+    batch = stack_pose_examples([example])
+    assert batch["in_space"].tolist() == [0]
+    assert not batch["xyz"].any()
+    assert 0 < float(batch["palm_px"]) < 64
+
+
+def test_hands_without_joints_are_not_pasted():
+    unknown = pasted(0, uv_px=np.full((21, 2), np.nan, np.float32))
+    drawn = PastedHands(Pastes(unknown, pasted(1))).draw(np.random.default_rng(0), 5, bare_share=0)
+    assert [hand.side for hand in drawn] == [1] * 5
+    with pytest.raises(DataError, match="harvested hands have no joints to learn from"):
+        PastedHands(Pastes(unknown)).draw(np.random.default_rng(0), 5, bare_share=0)

@@ -1,7 +1,7 @@
 """SHPE's losses, scores and sheets against slow and obvious ones."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -120,7 +120,7 @@ def test_a_hand_counts_alike_in_any_batch():
     heat, wanted = torch.rand(4, 21, 5, 5), torch.randn(4, 21, 3)
     maps = torch.randn(4, 63, 5, 5)
     heat[1] = 0
-    assert float(masked_norm(maps[1:2], wanted[1:2], heat[1:2])) < 1e-6
+    assert float(masked_norm(maps[1:2], wanted[1:2], heat[1:2], torch.ones(1))) < 1e-6
 
 
 def test_distances_are_in_palms_and_millimetres():
@@ -128,7 +128,26 @@ def test_distances_are_in_palms_and_millimetres():
     off = distance_palms(uv + torch.tensor([3.0, 4.0]), uv, torch.tensor([10.0]))
     assert off[0].tolist() == pytest.approx([0.5] * 21)
     xyz = torch.zeros(1, 21, 3)
-    assert float(joints_mm(xyz + 0.1, xyz, torch.tensor([90.0]))) == pytest.approx(9)
+    one = torch.ones(1)
+    assert float(joints_mm(xyz + 0.1, xyz, torch.tensor([90.0]), one)) == pytest.approx(9)
+
+
+def test_hands_that_are_not_known_in_space_teach_nothing_there():
+    truth = some_truth(3)
+    maps = perfect(truth)
+    wrong = replace(maps, location=2 * maps.location, delta=maps.delta + 1)
+    known = pose_loss(wrong, truth, PoseWeights(), 64)
+    assert all(float(known[name]) > 0.01 for name in ("delta", "location", "joints_3d"))
+    none = pose_loss(wrong, {**truth, "in_space": torch.zeros(3)}, PoseWeights(), 64)
+    assert all(float(none[name]) == 0 for name in ("delta", "location", "joints_3d"))
+    assert torch.equal(none["heat"], known["heat"])
+    # What counts is a mean over those that are known, whatever else is in the batch.
+    two = {**truth, "in_space": torch.tensor([1.0, 1.0, 0.0])}
+    alone = {name: value[:2] for name, value in truth.items()}
+    fewer = DetMaps(*(getattr(wrong, f.name)[:2] for f in fields(DetMaps)))
+    for name in ("delta", "location"):
+        of_two = pose_loss(wrong, two, PoseWeights(), 64)[name]
+        torch.testing.assert_close(of_two, pose_loss(fewer, alone, PoseWeights(), 64)[name])
 
 
 def test_the_expected_error_is_least_lost_where_it_is_the_mean():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from made_shards import write_made
+from made_shards import write_crops, write_made
 from pose_hands import hand_shot, write_hands
 
 import hdrvideo.train.shpe_recipe
@@ -71,6 +71,18 @@ def test_bare_pictures_come_as_often_as_asked(folders, share):
     made = ShpeTask(TinyDet(), recipe(folders, data=data, batch=40)).batch(0, 0, 1)
     # On bare pictures every joint of these hands is seen, else about 70 %.
     assert float(made["visible"].mean()) == pytest.approx(1.0 if share else 0.7, abs=0.12)
+
+
+def test_pasted_hands_come_as_often_as_asked(folders, tmp_path):
+    joints = torch.linspace(20, 42, 42).reshape(21, 2)
+    crops = write_crops(tmp_path / "crops", joints)
+    data = ShpeData(**folders, crops=str(crops), pasted_share=0.5, n_check=1)
+    task = ShpeTask(TinyDet(), recipe(folders, data=data, batch=40))
+    batch = task.batch(0, 0, 1)
+    assert 0.3 < float(batch["in_space"].mean()) < 0.7
+    assert torch.equal(batch["rgb"], task.batch(0, 0, 1)["rgb"])
+    losses = task.losses(task.net, batch)
+    assert math.isfinite(float(losses["sum"].detach()))
 
 
 def test_checks_show_the_same_hands_bare_and_as_they_are(task):
@@ -156,6 +168,9 @@ def test_the_recipe_is_told(task):
         ({"bare_share": 1.2}, "ShpeData.bare_share is 1.2"),
         ({"least_size_px": 0}, "ShpeData.least_size_px is 0"),
         ({"n_check": 0}, "ShpeData.n_check is 0"),
+        ({"crops": 3}, "ShpeData.crops is 3, expected a folder or null"),
+        ({"pasted_share": 1.0}, "ShpeData.pasted_share is 1.0"),
+        ({"pasted_share": 0.2}, "ShpeData.crops is not given; name a folder of harvested hands"),
     ],
 )
 def test_data_settings_are_checked(change, message):

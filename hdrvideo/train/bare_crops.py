@@ -20,16 +20,17 @@ from hdrvideo.datatypes import F32, U8, Bool, check_array
 from hdrvideo.errors import DataError, SettingsError
 from hdrvideo.geometry import CropSquare, square_from_pose
 from hdrvideo.synth.packing import pack_masks, pack_pictures, unpack_masks, unpack_picture
-from hdrvideo.synth.paste import Pasted
+from hdrvideo.synth.paste import Pasted, PasteSettings
 from hdrvideo.synth.stored import ShardPictures
 from hdrvideo.train.mask_damage import spoil_masks
-from hdrvideo.train.pictures import PasteGroups
+from hdrvideo.train.pictures import PasteGroups, hand_free_pictures
 
 # Side of a hand's square over that of its box.
 _SCALE: Final = 2.0
 # So many of the other hand's joints in the square make a hand worth painting.
 _LEAST_JOINTS: Final = 3
 _JPEG_QUALITY: Final = 95
+_PASTED_PX: Final = 192
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,23 @@ class MadeBareHands:
     def draw(self, rng: np.random.Generator, n: int) -> list[BarePicture]:
         """Draw ``n``."""
         return [self[int(i)] for i in rng.integers(len(self), size=n)]
+
+
+def pair_groups(crops: str, hand_free: Sequence[str], *, seed: int) -> PasteGroups:
+    """Give pastes that all show two hands, over pictures without hands.
+
+    Args:
+        crops: Folder of harvested hands.
+        hand_free: Folders of pictures without hands.
+        seed: Of the pastes.
+
+    Raises:
+        DataError: There is no hand of split train.
+        ShapeError: A folder is missing, or a hand is damaged.
+    """
+    settings = PasteSettings(size_px=_PASTED_PX, hand_share=(0.25, 0.6), one_share=0, none_share=0)
+    backgrounds = hand_free_pictures([Path(f) for f in hand_free], "train")
+    return PasteGroups(Path(crops), "train", backgrounds, settings, seed=seed)
 
 
 class PastedBareHands:

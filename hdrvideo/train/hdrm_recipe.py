@@ -13,7 +13,6 @@ from hdrvideo.config import check_number
 from hdrvideo.datatypes import F32, U8
 from hdrvideo.errors import SettingsError
 from hdrvideo.frame.hdrm import compose, find_regions
-from hdrvideo.synth.place import PasteSettings
 from hdrvideo.train.adversary import Adversary
 from hdrvideo.train.bare_crops import (
     BareExample,
@@ -22,6 +21,7 @@ from hdrvideo.train.bare_crops import (
     MadeBareHands,
     PastedBareHands,
     draw_crop,
+    pair_groups,
 )
 from hdrvideo.train.paint_losses import (
     feature_distance,
@@ -34,12 +34,10 @@ from hdrvideo.train.paint_losses import (
 )
 from hdrvideo.train.paint_sheets import draw_paint_sheet, inpaint
 from hdrvideo.train.parallel import share_of
-from hdrvideo.train.pictures import PasteGroups, hand_free_pictures
 
 _CHECK_SEED: Final = 7
 _CHECK_BATCH: Final = 32
 _SHEET_CROPS: Final = 24
-_PASTED_PX: Final = 192
 
 
 @dataclass(frozen=True)
@@ -174,11 +172,7 @@ class HdrmTask:
             made = MadeBareHands([Path(f) for f in data.made], "train")
             self._sources.append((1 - data.pasted_share, made))
         if data.pasted_share and data.crops is not None:
-            settings = PasteSettings(
-                size_px=_PASTED_PX, hand_share=(0.25, 0.6), one_share=0, none_share=0
-            )
-            backgrounds = hand_free_pictures([Path(f) for f in data.hand_free], "train")
-            groups = PasteGroups(Path(data.crops), "train", backgrounds, settings, seed=recipe.seed)
+            groups = pair_groups(data.crops, data.hand_free, seed=recipe.seed)
             self._sources.append((data.pasted_share, PastedBareHands(groups)))
         self._features = make_features(recipe.features)
         self._adversary = Adversary(

@@ -1,14 +1,15 @@
-"""Examples for SHPE: crops of one hand of the made world, as tracking takes them.
+"""Examples for SHPE: crops of one hand, as tracking takes them.
 
 Every hand is shown as a right hand, upright, in a square round its joints; bare (the hand alone, as
-HDRM is to paint it) or as it is, with the other hand.
+HDRM is to paint it) or as it is, with the other hand. Hands of the made world have true joints in
+space; pasted real ones (AIH_Syn) have joints in the picture alone, read while nothing hid them.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
@@ -28,12 +29,17 @@ from hdrvideo.geometry import (
 )
 from hdrvideo.hand import JOINTS, KNUCKLES, WRIST, palm_length
 from hdrvideo.synth.stored import ShardPictures
+from hdrvideo.train.bare_crops import BarePicture, PastedBareHands
 from hdrvideo.train.views import spoil_colours
 
 F64 = NDArray[np.float64]
 
 _TRUTHS: Final = ("uv_px", "xyz_cam_mm", "joint_visible", "hidden_share", "present", "k_px")
 _MIDDLE_MCP: Final = JOINTS.index("middle_mcp")
+# A hand seen askew still has a palm of this part of its extent.
+_LEAST_PALM: Final = 0.35
+# Pastes without joints are drawn anew so often.
+_TRIES: Final = 50
 # Above this shrinkage a bilinear kernel alone would alias.
 _SHRINK_FREELY: Final = 1.5
 
@@ -46,22 +52,23 @@ class HandPicture:
         rgb_u8: ``(H, W, 3)``.
         side: 0 right, 1 left.
         uv_px: ``(21, 2)`` joints in the picture.
-        xyz_cam_mm: ``(21, 3)``.
-        focal_px: Of the camera.
+        palm_px: Length of the palm as it would look face on at its place.
+        xyz_cam_mm: ``(21, 3)``; None = not known.
         visible: ``(21,)`` bool, in the picture with nothing but the hand itself before it.
     """
 
     rgb_u8: U8
     side: int
     uv_px: F32
-    xyz_cam_mm: F32
-    focal_px: float
+    palm_px: float
+    xyz_cam_mm: F32 | None
     visible: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
         check_array("rgb_u8", self.rgb_u8, (None, None, 3), "uint8")
         check_array("uv_px", self.uv_px, (N_JOINTS, 2), "float32")
-        check_array("xyz_cam_mm", self.xyz_cam_mm, (N_JOINTS, 3), "float32")
+        if self.xyz_cam_mm is not None:
+            check_array("xyz_cam_mm", self.xyz_cam_mm, (N_JOINTS, 3), "float32")
         check_array("visible", self.visible, (N_JOINTS,), "bool")
 
 
@@ -72,8 +79,8 @@ class PoseExample:
     Attributes:
         rgb_u8: ``(R, R, 3)``.
         uv_px: ``(21, 2)`` float32.
-        xyz_mm: ``(21, 3)`` float32 from the wrist.
-        bone_mm: Length of the reference bone, wrist to middle knuckle.
+        xyz_mm: ``(21, 3)`` float32 from the wrist; zero where not known.
+        bone_mm: Length of the reference bone, wrist to middle knuckle; 0 where not known.
         palm_px: Length of the palm as it would look face on at its place.
         visible: ``(21,)`` float32, 0 or 1.
     """
@@ -110,6 +117,13 @@ class CropSettings:
         check_number("CropSettings.shift", self.shift, 0, 0.5)
         check_number("CropSettings.turn_deg", self.turn_deg, 0, 180)
         check_number("CropSettings.spoil", self.spoil, 0, 1)
+
+
+class HandSource(Protocol):
+    """Draws hands with their pictures."""
+
+    def draw(self, rng: np.random.Generator, n: int, *, bare_share: float) -> list[HandPicture]:
+        """Draw ``n`` hands, so many of them bare; alike for the same state of ``rng``."""
 
 
 class MadeHands:
@@ -176,14 +190,59 @@ class MadeHands:
         visible = truth["joint_visible"][i, side]
         if bare:
             visible = _is_inside(uv_px, rgb_u8.shape[1], rgb_u8.shape[0])
+        xyz_cam_mm = truth["xyz_cam_mm"][i, side]
         focal_px = math.sqrt(truth["k_px"][i, 0, 0] * truth["k_px"][i, 1, 1])
-        return HandPicture(rgb_u8, side, uv_px, truth["xyz_cam_mm"][i, side], focal_px, visible)
+        away_mm = float(xyz_cam_mm[[WRIST, *KNUCKLES], 2].mean())
+        palm_px = float(palm_length(xyz_cam_mm)) * focal_px / away_mm
+        return HandPicture(rgb_u8, side, uv_px, palm_px, xyz_cam_mm, visible)
 
     def draw(self, rng: np.random.Generator, n: int, *, bare_share: float) -> list[HandPicture]:
         """Draw ``n`` hands, so many of them bare; alike for the same state of ``rng``."""
         chosen = rng.integers(len(self), size=n)
         bare = rng.random(n) < bare_share
         return [self.get(int(i), bare=bool(b)) for i, b in zip(chosen, bare, strict=True)]
+
+
+class PastedHands:
+    """Pasted real hands."""
+
+    def __init__(self, pasted: PastedBareHands) -> None:
+        self._pasted = pasted
+
+    def draw(self, rng: np.random.Generator, n: int, *, bare_share: float) -> list[HandPicture]:
+        """Draw ``n`` hands, so many of them bare; alike for the same state of ``rng``.
+
+        Raises:
+            DataError: Hardly any hand has joints.
+        """
+        drawn: list[HandPicture] = []
+        for _ in range(_TRIES):
+            if len(drawn) == n:
+                return drawn
+            for picture in self._pasted.draw(rng, n - len(drawn)):
+                bare = bool(rng.random() < bare_share)
+                # A hand without known joints teaches nothing here.
+                if np.isfinite(picture.uv_px).all():
+                    drawn.append(_pasted_hand(picture, bare=bare))
+        raise DataError(
+            "harvested hands have no joints to learn from; harvest them again with synth harvest, "
+            "or set data.pasted_share to 0"
+        )
+
+
+def _pasted_hand(picture: BarePicture, *, bare: bool) -> HandPicture:
+    uv_px, side = picture.uv_px, picture.side
+    height, width = picture.known.shape
+    visible = _is_inside(uv_px, width, height)
+    if not bare:
+        u, v = np.clip(np.rint(uv_px), 0, (width - 1, height - 1)).astype(int).T
+        own, other = picture.visible[side][v, u], picture.visible[1 - side][v, u]
+        whole = picture.amodal[side][v, u]
+        visible &= own | ~(other | whole)
+    span_px = float((uv_px.max(axis=0) - uv_px.min(axis=0)).max())
+    palm_px = max(float(palm_length(uv_px)), _LEAST_PALM * span_px)
+    rgb_u8 = picture.bare_u8 if bare else picture.rgb_u8
+    return HandPicture(rgb_u8, side, uv_px, palm_px, None, visible)
 
 
 def _is_inside(uv_px: F32, width: int, height: int) -> NDArray[np.bool_]:
@@ -216,18 +275,15 @@ def take_example(picture: HandPicture, square: CropSquare, resolution_px: int) -
     """
     frame_from_crop = square.frame_from_crop(resolution_px)
     crop_from_frame = invert_affine(frame_from_crop)
-    from_wrist = picture.xyz_cam_mm - picture.xyz_cam_mm[WRIST]
-    palm_px = (
-        float(palm_length(picture.xyz_cam_mm))
-        * picture.focal_px
-        / float(picture.xyz_cam_mm[[WRIST, *KNUCKLES], 2].mean())
-    )
+    from_wrist = np.zeros((N_JOINTS, 3), dtype=np.float32)
+    if picture.xyz_cam_mm is not None:
+        from_wrist = picture.xyz_cam_mm - picture.xyz_cam_mm[WRIST]
     return PoseExample(
         rgb_u8=_sample(picture.rgb_u8, frame_from_crop, resolution_px),
         uv_px=apply_affine(crop_from_frame, picture.uv_px).astype(np.float32),
         xyz_mm=turn_xy(crop_from_frame, from_wrist).astype(np.float32),
         bone_mm=float(np.linalg.norm(from_wrist[_MIDDLE_MCP])),
-        palm_px=palm_px * resolution_px / square.size_px,
+        palm_px=picture.palm_px * resolution_px / square.size_px,
         visible=picture.visible.astype(np.float32),
     )
 
@@ -257,13 +313,17 @@ def _sample(rgb_u8: U8, frame_from_crop: F64, resolution_px: int) -> U8:
 
 
 def stack_pose_examples(examples: Sequence[PoseExample]) -> dict[str, Tensor]:
-    """Stack examples into tensors; crops ``(B, 3, R, R)`` in 0..1, places in reference bones."""
+    """Stack examples into tensors; crops ``(B, 3, R, R)`` in 0..1, places in reference bones.
+
+    ``in_space`` ``(B,)`` is 1 where the joints in space are known, else 0.
+    """
     rgb_u8 = np.stack([e.rgb_u8 for e in examples])
     scaled = np.multiply(rgb_u8, np.float32(1 / 255), dtype=np.float32)
     arrays = {
         "uv_px": np.stack([e.uv_px for e in examples]),
         "xyz": np.stack([e.xyz_mm / np.float32(max(e.bone_mm, 1.0)) for e in examples]),
         "bone_mm": np.array([e.bone_mm for e in examples], np.float32),
+        "in_space": np.array([e.bone_mm > 0 for e in examples], np.float32),
         "palm_px": np.array([e.palm_px for e in examples], np.float32),
         "visible": np.stack([e.visible for e in examples]),
     }

@@ -58,7 +58,8 @@ def pose_loss(
     ``heat``, ``delta`` and ``location`` as in HDR's release (``models/HPE_Net/loss.py``):
     Frobenius norms, not squared, delta and location masked by the true heat, over the number of
     joints. Departure: each hand has a norm of its own; the release takes one of the whole batch, so
-    that the size of the batch changes the step. What is read from the maps is taught as well:
+    that the size of the batch changes the step. Hands whose joints in space are not known have no
+    part in ``delta``, ``location`` and ``joints_3d``. What is read from the maps is taught as well:
     joints in the picture, joints in millimetres, visibility, and the expected error.
 
     Args:
@@ -74,16 +75,17 @@ def pose_loss(
     h, w = maps.heat_logit.shape[-2:]
     stride_px = resolution_px / w
     heat = heat_maps(cells_from_px(truth["uv_px"], stride_px), h, w)
+    known = truth["in_space"]
     found = read_soft(maps)
     off_palms = distance_palms(
         px_from_cells(found.uv_cells, stride_px), truth["uv_px"], truth["palm_px"]
     )
     losses = {
         "heat": hand_norm(maps.heat_logit.sigmoid() - heat),
-        "delta": masked_norm(maps.delta, bone_directions(truth["xyz"]), heat),
-        "location": masked_norm(maps.location, truth["xyz"], heat),
+        "delta": masked_norm(maps.delta, bone_directions(truth["xyz"]), heat, known),
+        "location": masked_norm(maps.location, truth["xyz"], heat, known),
         "joints_2d": off_palms.clamp(max=_FAR_PALMS).mean(),
-        "joints_3d": joints_mm(found.xyz, truth["xyz"], truth["bone_mm"]) / _HUNDRED_MM,
+        "joints_3d": joints_mm(found.xyz, truth["xyz"], truth["bone_mm"], known) / _HUNDRED_MM,
         "visible": functional.binary_cross_entropy_with_logits(
             found.visible_logit, truth["visible"]
         ),
@@ -94,22 +96,29 @@ def pose_loss(
     return {**losses, "sum": total}
 
 
-def hand_norm(difference: Tensor) -> Tensor:
-    """Give the Frobenius norm of each hand's maps ``(B, ...)`` over its joints, mean over hands."""
-    return _root(difference.square().flatten(1).sum(dim=1)).mean() / N_JOINTS
+def hand_norm(difference: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Give the Frobenius norm of each hand's maps ``(B, ...)`` over its joints, mean over hands.
+
+    Args:
+        difference: ``(B, ...)``.
+        counted: ``(B,)`` weights of the hands; None = all alike.
+    """
+    norms = _root(difference.square().flatten(1).sum(dim=1)) / N_JOINTS
+    return norms.mean() if counted is None else _mean_of(norms, counted)
 
 
-def masked_norm(maps: Tensor, wanted: Tensor, heat: Tensor) -> Tensor:
+def masked_norm(maps: Tensor, wanted: Tensor, heat: Tensor, counted: Tensor) -> Tensor:
     """Give :func:`hand_norm` of maps that want to be one vector a joint, where its heat is.
 
     Args:
         maps: ``(B, 63, h, w)``, joint by joint.
         wanted: ``(B, 21, 3)``.
         heat: ``(B, 21, h, w)`` in 0..1.
+        counted: ``(B,)`` weights of the hands.
     """
     b, _, h, w = maps.shape
     difference = maps.reshape(b, N_JOINTS, 3, h, w) - wanted[..., None, None]
-    return hand_norm(heat[:, :, None] * difference)
+    return hand_norm(heat[:, :, None] * difference, counted)
 
 
 def distance_palms(uv_px: Tensor, wanted_px: Tensor, palm_px: Tensor) -> Tensor:
@@ -117,15 +126,17 @@ def distance_palms(uv_px: Tensor, wanted_px: Tensor, palm_px: Tensor) -> Tensor:
     return _root((uv_px - wanted_px).square().sum(dim=-1)) / palm_px[:, None]
 
 
-def joints_mm(xyz: Tensor, wanted: Tensor, bone_mm: Tensor) -> Tensor:
+def joints_mm(xyz: Tensor, wanted: Tensor, bone_mm: Tensor, counted: Tensor) -> Tensor:
     """Give the mean L1 distance of joints in millimetres (mean over axes and joints).
 
     Args:
         xyz: ``(B, 21, 3)`` from the wrist in lengths of the reference bone.
         wanted: The same of the truth.
         bone_mm: ``(B,)`` true length of that bone.
+        counted: ``(B,)`` weights of the hands.
     """
-    return ((xyz - wanted).abs() * bone_mm[:, None, None]).mean()
+    off_mm = (xyz - wanted).abs() * bone_mm[:, None, None]
+    return _mean_of(off_mm.mean(dim=(1, 2)), counted)
 
 
 def error_loss(log_error: Tensor, error_palms: Tensor) -> Tensor:
@@ -140,6 +151,11 @@ def error_loss(log_error: Tensor, error_palms: Tensor) -> Tensor:
         error_palms: ``(B, 21)``, r.
     """
     return (2 * error_palms * torch.exp(-log_error) + 2 * log_error).mean()
+
+
+def _mean_of(values: Tensor, weights: Tensor) -> Tensor:
+    """Give a weighted mean of ``(B,)`` values; 0 where nothing weighs."""
+    return (values * weights).sum() / weights.sum().clamp(min=1e-6)
 
 
 def _root(squares: Tensor) -> Tensor:

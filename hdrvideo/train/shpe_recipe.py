@@ -25,10 +25,12 @@ from hdrvideo.frame.detmaps import (
 )
 from hdrvideo.frame.detnet import DetNetSmall
 from hdrvideo.frame.shpe import LandmarkNet
+from hdrvideo.train.bare_crops import PastedBareHands, pair_groups
 from hdrvideo.train.parallel import share_of
 from hdrvideo.train.pose_crops import (
     CropSettings,
     MadeHands,
+    PastedHands,
     PoseExample,
     draw_pose_example,
     stack_pose_examples,
@@ -49,6 +51,9 @@ class ShpeData:
     Attributes:
         made: Folders of shards of the made world, split train.
         held_out: Folders of shards of split test, for the checks.
+        crops: Folder of harvested hands, for pastes; None = no pastes.
+        hand_free: Folders of pictures without hands, to lay pasted hands over.
+        pasted_share: Part of a batch that is pasted real hands, taught in the picture alone.
         bare_share: Part of a batch that shows a hand alone, as HDRM is to paint it; the rest is as
             it is in the picture.
         least_size_px: Hands that span less of a made picture are left out.
@@ -57,17 +62,28 @@ class ShpeData:
 
     made: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
+    crops: str | None = None
+    hand_free: tuple[str, ...] = ()
+    pasted_share: float = 0.0
     bare_share: float = 0.5
     least_size_px: float = 24.0
     n_check: int = 256
 
     def __post_init__(self) -> None:
-        for name in ("made", "held_out"):
+        for name in ("made", "held_out", "hand_free"):
             value = getattr(self, name)
             if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
                 raise SettingsError(f"ShpeData.{name} is {value!r}, expected a list of folders")
-            if not value:
+            if not value and name != "hand_free":
                 raise SettingsError(f"ShpeData.{name} is empty; name a folder of shards")
+        if not isinstance(self.crops, str | None):
+            raise SettingsError(f"ShpeData.crops is {self.crops!r}, expected a folder or null")
+        check_number("ShpeData.pasted_share", self.pasted_share, 0, 0.9)
+        if self.pasted_share and self.crops is None:
+            raise SettingsError(
+                f"pasted_share is {self.pasted_share} and ShpeData.crops is not given; name a "
+                "folder of harvested hands, or set the share to 0"
+            )
         check_number("ShpeData.bare_share", self.bare_share, 0, 1)
         check_number("ShpeData.least_size_px", self.least_size_px, 1, 100_000)
         check_number("ShpeData.n_check", self.n_check, 1, 1_000_000, whole=True)
@@ -130,6 +146,7 @@ class ShpeTask:
 
         Raises:
             DataError: A folder is missing, holds nothing of use, or is of the wrong split.
+            ShapeError: The folder of harvested hands is missing, or one of them is damaged.
             SettingsError: The crops are not of the net's size.
         """
         wanted = getattr(net, "RESOLUTION_PX", recipe.crops.resolution_px)
@@ -144,6 +161,10 @@ class ShpeTask:
         data = recipe.data
         size = data.least_size_px
         self._made = MadeHands([Path(f) for f in data.made], "train", least_size_px=size)
+        self._pasted: PastedHands | None = None
+        if data.crops is not None and data.pasted_share:
+            groups = pair_groups(data.crops, data.hand_free, seed=recipe.seed)
+            self._pasted = PastedHands(PastedBareHands(groups))
         held_out = MadeHands([Path(f) for f in data.held_out], "test", least_size_px=size)
         self._hidden, self._truth = _draw_checks(held_out, recipe)
         self._landmark: _Answer | None = None
@@ -160,7 +181,11 @@ class ShpeTask:
         """
         n = share_of(self._recipe.batch, world)
         rng = np.random.default_rng([self._recipe.seed, number, rank])
-        hands = self._made.draw(rng, n, bare_share=self._recipe.data.bare_share)
+        data = self._recipe.data
+        n_pasted = int(rng.binomial(n, data.pasted_share))
+        hands = self._made.draw(rng, n - n_pasted, bare_share=data.bare_share)
+        if self._pasted is not None:
+            hands += self._pasted.draw(rng, n_pasted, bare_share=data.bare_share)
         return stack_pose_examples([draw_pose_example(h, rng, self._recipe.crops) for h in hands])
 
     def losses(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
