@@ -43,6 +43,12 @@ def shpe(config: Config, out: Out, resume: Resume = False, device: Where = Devic
     _train("shpe", config, out, resume, device)
 
 
+@train_app.command()
+def frame(config: Config, out: Out, resume: Resume = False, device: Where = Device.auto) -> None:
+    """Train the net that reads joints once more, on hands that were painted whole and alone."""
+    _train("frame", config, out, resume, device)
+
+
 def _train(name: str, config: Path, out: Path, resume: bool, device: Device) -> None:
     from hdrvideo.train.state import BEST
     from hdrvideo.training import train_net

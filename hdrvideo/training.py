@@ -22,6 +22,7 @@ from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.frame.hdrm import SIZES, HdrmNet
 from hdrvideo.frame.shpe import LandmarkNet
 from hdrvideo.train.bare_crops import CropSettings as HdrmCrops
+from hdrvideo.train.frame_recipe import FrameRecipe, FrameTask
 from hdrvideo.train.hdrm_recipe import HdrmData, HdrmRecipe, HdrmTask, PaintWeights
 from hdrvideo.train.loop import LoopSettings, Task, train
 from hdrvideo.train.pose_crops import CropSettings as ShpeCrops
@@ -37,7 +38,7 @@ def train_net(name: str, config: Path, out: Path, *, resume: bool, device: str) 
     """Train a net as a settings file says.
 
     Args:
-        name: ``hasm``, ``hdrm`` or ``shpe``.
+        name: ``hasm``, ``hdrm``, ``shpe`` or ``frame`` (SHPE behind HDRM).
         config: The settings file.
         out: The run's folder.
         resume: Go on with the run in ``out``.
@@ -164,33 +165,25 @@ def make_shpe(values: dict[str, Any]) -> nn.Module:
     """Make a SHPE to be trained.
 
     Args:
-        values: ``size``: ``small`` or ``paper``. ``trunk``, of the small size: ``shared``, the
-            landmark net's, which stays as it is, so that one pass gives both nets' answers; or
-            ``own``, trained as well. ``start``: ``landmark``, the shipped landmark net under new
-            heads (the default of the small size); ``none``; or the weights of a trained net of this
-            size. ``freeze``: names of further parts that stay as they start.
+        values: ``size``: ``small`` or ``paper``. ``start``: ``landmark``, the shipped landmark net
+            under new heads (the default of the small size); ``none``; or the weights of a trained
+            net of this size. ``freeze``: names of parts that stay as they start; the landmark net
+            within the small size always does.
 
     Raises:
         SettingsError: A key or a value is unknown, or a part.
         WeightsError: The start is missing or damaged, or does not fit.
     """
-    known = {"size", "trunk", "start", "freeze"}
+    known = {"size", "start", "freeze"}
     if not isinstance(values, dict) or set(values) - known:
         raise SettingsError(f"net is {values!r}, expected some of {', '.join(sorted(known))}")
-    size, trunk = values.get("size", "small"), values.get("trunk", "shared")
-    for name, value, choice in (
-        ("size", size, ("small", "paper")),
-        ("trunk", trunk, ("shared", "own")),
-    ):
-        if value not in choice:
-            raise SettingsError(f"net.{name} is {value!r}, expected {' or '.join(choice)}")
+    size = values.get("size", "small")
+    if size not in ("small", "paper"):
+        raise SettingsError(f"net.size is {size!r}, expected small or paper")
     start = values.get("start") or ("landmark" if size == "small" else "none")
-    if not isinstance(start, str) or (
-        size == "paper" and (start == "landmark" or "trunk" in values)
-    ):
+    if not isinstance(start, str) or (size == "paper" and start == "landmark"):
         raise SettingsError(
-            f"net is {values!r}; start is a file, none or, for the small size, landmark, and only "
-            "the small size has a landmark net's trunk"
+            f"net is {values!r}; start is a file, none or, for the small size, landmark"
         )
     net: nn.Module = DetNet()
     if size == "small":
@@ -200,11 +193,8 @@ def make_shpe(values: dict[str, Any]) -> nn.Module:
         net = DetNetSmall(landmark)
     if start not in ("landmark", "none"):
         load_weights(net, Path(start))
-    frozen: tuple[str, ...] = ()
     if size == "small":
-        # With a trunk of its own a net still has no lessons in presence and side.
-        frozen = DetNetSmall.LANDMARK_PARTS if trunk == "shared" else ("presence", "side")
-    freeze(net, list(frozen))
+        freeze(net, list(DetNetSmall.LANDMARK_PARTS))
     freeze(net, values.get("freeze") or [])
     return net
 
@@ -245,5 +235,11 @@ LESSONS: Final[Mapping[str, _Lesson]] = {
         ShpeRecipe,
         {"data": ShpeData, "crops": ShpeCrops, "weights": PoseWeights},
         ShpeTask,
+    ),
+    "frame": _Lesson(
+        make_shpe,
+        FrameRecipe,
+        {"data": ShpeData, "crops": ShpeCrops, "weights": PoseWeights},
+        FrameTask,
     ),
 }

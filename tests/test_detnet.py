@@ -209,20 +209,19 @@ def test_a_joint_outside_the_crop_is_read_where_the_landmark_net_saw_it(landmark
     assert (uv_px - wanted).abs().max() < 4
 
 
-def test_with_a_frozen_trunk_only_heads_learn_and_the_landmark_nets_answer_stays(landmark, crops):
+def test_new_parts_learn_and_the_landmark_nets_answer_stays(landmark, crops):
     net = DetNetSmall(LandmarkNet())
     net.load_state_dict(DetNetSmall(landmark).state_dict())
     for name, part in net.named_parameters():
         part.requires_grad = name.split(".")[0] not in DetNetSmall.LANDMARK_PARTS
-    out = net(crops)
-    sum(value.square().mean() for value in out[:6]).backward()
+    sum(value.square().mean() for value in net(crops)[:6]).backward()
     for name, part in net.named_parameters():
         assert (part.grad is not None) == part.requires_grad, name
-    # With the trunk free all of it but presence and side gets a gradient.
-    net.requires_grad_(True)
-    sum(value.square().mean() for value in net(crops)[:6]).backward()
-    without = {n.split(".")[0] for n, p in net.named_parameters() if p.grad is None}
-    assert without == {"presence", "side"}
+        if part.grad is not None:
+            part.data -= 0.1 * part.grad
+    with torch.no_grad():
+        for ours, theirs in zip(net(crops)[6:], landmark(crops), strict=True):
+            assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize("make", [DetNetSmall, DetNet])

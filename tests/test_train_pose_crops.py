@@ -60,8 +60,12 @@ def test_hands_come_from_where_they_are_stored(hands, shot):
         assert np.array_equal(picture.visible, shot.joint_visible[i, side])
         wanted = (shot.rgb[i].permute(1, 2, 0) * 255).numpy()
         assert np.abs(picture.rgb_u8 - wanted).mean() < 4
+        told = [shot.visible[i, side], shot.amodal[i, side]]
+        told += [shot.visible[i, 1 - side], shot.amodal[i, 1 - side]]
+        assert np.array_equal(picture.masks, torch.stack(told))
     assert hands.hidden_share.max() > 0.05
     assert 0 < hands.is_pair.sum() < len(hands)
+    assert hands.get(0, bare=True).masks is None
 
 
 def test_a_bare_hand_is_alone_and_seen_wherever_it_is_in_the_picture(hands):
@@ -268,6 +272,13 @@ def test_a_pasted_hand_has_joints_in_the_picture_alone(side):
     u = picture.uv_px[:, 0]
     assert np.array_equal(seen.visible, (np.rint(u) < 40) | (np.rint(u) >= 80))
     example = take_example(seen, square_from_pose(seen.uv_px, mirror=side == 1), 64)
+    assert bare.masks is None
+    assert np.array_equal(seen.masks[0], picture.visible[side])
+    assert np.array_equal(seen.masks[3], picture.amodal[1 - side])
+    # The crop's masks lie on its joints.
+    for (u, v), is_seen in zip(np.rint(example.uv_px).astype(int), seen.visible, strict=True):
+        if 0 <= u < 64 and 0 <= v < 64 and is_seen:
+            assert example.masks[2, v, u] < 0.6
     batch = stack_pose_examples([example])
     assert batch["in_space"].tolist() == [0]
     assert not batch["xyz"].any()

@@ -195,17 +195,15 @@ def test_recipes_are_checked(folders, tmp_path):
 # The nets to be trained.
 
 
-def test_shared_and_own_trunks_are_frozen_where_they_must_be():
-    shared, own = make_shpe({}), make_shpe({"trunk": "own", "freeze": ["stem", "low"]})
-    frozen = [
-        {n.split(".")[0] for n, p in net.named_parameters() if not p.requires_grad}
-        for net in (shared, own)
-    ]
-    assert frozen == [set(DetNetSmall.LANDMARK_PARTS), {"presence", "side", "stem", "low"}]
+def test_the_landmark_net_within_stays_as_it_is():
+    net = make_shpe({"freeze": ["own_mid"]})
+    frozen = {n.split(".")[0] for n, p in net.named_parameters() if not p.requires_grad}
+    assert frozen == {*DetNetSmall.LANDMARK_PARTS, "own_mid"}
     landmark = LandmarkNet()
     load_weights(landmark, weights_path("landmark"))
-    assert torch.equal(shared.low[0].depthwise.weight, landmark.blocks[0].depthwise.weight)
-    assert torch.equal(own.high[-1].expand.weight, landmark.blocks[-1].expand.weight)
+    assert torch.equal(net.low[0].depthwise.weight, landmark.blocks[0].depthwise.weight)
+    assert torch.equal(net.high[-1].expand.weight, landmark.blocks[-1].expand.weight)
+    assert torch.equal(net.own_high[-1].expand.weight, landmark.blocks[-1].expand.weight)
     raw = make_shpe({"start": "none"})
     assert not torch.equal(raw.stem.weight, landmark.stem.weight)
 
@@ -227,9 +225,7 @@ def test_a_trained_net_is_a_start(tmp_path):
     ("values", "message"),
     [
         ({"size": "large"}, "net.size is 'large', expected small or paper"),
-        ({"trunk": "frozen"}, "net.trunk is 'frozen', expected shared or own"),
-        ({"width": 3}, "net is {'width': 3}, expected some of freeze, size, start, trunk"),
-        ({"size": "paper", "trunk": "own"}, "only the small size has a landmark net's trunk"),
+        ({"width": 3}, "net is {'width': 3}, expected some of freeze, size, start"),
         ({"size": "paper", "start": "landmark"}, "start is a file, none or, for the small size"),
         ({"start": 3}, "start is a file, none or"),
         ({"freeze": ["nose"]}, "net.freeze names 'nose', which is no part of the net"),

@@ -6,10 +6,10 @@ heat map, the unit vector from its parent (delta) and its place (location) in a 
 where the heat is. Places are relative to the wrist, in lengths of the bone from the wrist to the
 middle knuckle. Departures, with their reasons:
 
-* :class:`DetNetSmall` stands on the landmark net's trunk, which was trained on real hands, and
-  begins with that net's answer: its joints are drawn into the heat maps and its 3D is the
-  location's start. So made pictures teach it what to change, and it is as good as that net from the
-  first step on. With the trunk left as it is one pass gives both nets' answers.
+* :class:`DetNetSmall` grows out of the landmark net, which was trained on real hands, and begins
+  with that net's answer: its joints are drawn into the heat maps and its 3D is the location's
+  start. So made pictures teach it what to change, and it is as good as that net from the first step
+  on. Both share the first half of the trunk; one pass gives both nets' answers.
 * Maps are read by soft-argmax, and an offset of the joint from its cell is read with them: a cell
   of 8 px is a seventh of a palm. The published integer argmax is here to be compared with.
 * Two more maps say, for each joint, whether it is seen and how far off its place may be.
@@ -19,6 +19,7 @@ Nets take ``(B, 3, R, R)`` crops in 0..1 and give tuples; the first six are the 
 :class:`~hdrvideo.frame.detmaps.DetMaps`.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,15 +52,16 @@ _TOLD_WIDEN: Final = 1.4
 
 
 class DetNetSmall(nn.Module):
-    """DetNet's heads on the landmark net's trunk: 224 px crops, maps of 28 x 28.
+    """DetNet's heads beside the landmark net: 224 px crops, maps of 28 x 28.
 
     Attributes:
-        stem, low, mid, high: The trunk, with strides up to 2, 8, 16 and 32.
-        joints, presence, side, world: The landmark net's own heads.
+        stem, low, mid, high: The landmark net's trunk, with strides up to 2, 8, 16 and 32.
+        joints, presence, side, world: Its heads.
+        own_mid, own_high: As ``mid`` and ``high``, and their like to begin with, for the new heads.
     """
 
     RESOLUTION_PX: Final = 224
-    # Parts of the landmark net: freeze them all and one pass gives both nets' answers.
+    # The landmark net: as long as it is not trained, its answer is part of this net's.
     LANDMARK_PARTS: Final = (
         "stem", "low", "mid", "high", "joints", "presence", "side", "world",
     )  # fmt: skip
@@ -77,6 +79,7 @@ class DetNetSmall(nn.Module):
         self.low, self.mid, self.high = blocks[:5], blocks[5:11], blocks[11:]
         self.joints, self.world = landmark.joints, landmark.world
         self.presence, self.side = landmark.presence, landmark.side
+        self.own_mid, self.own_high = copy.deepcopy(self.mid), copy.deepcopy(self.high)
         wide = self.joints.in_features
         self.context = nn.Sequential(
             nn.LayerNorm(wide + 6 * N_JOINTS),
@@ -103,9 +106,7 @@ class DetNetSmall(nn.Module):
         """
         x = functional.relu6(self.stem(pad_to_halve(rgb, 3)), inplace=True)
         at28 = self.low(x)
-        at14 = self.mid(at28)
-        at7 = self.high(at14)
-        pooled = at7.mean(dim=(2, 3))
+        pooled = self.high(self.mid(at28)).mean(dim=(2, 3))
         joints, world = self.joints(pooled), self.world(pooled)
         landmark = (
             joints.unflatten(1, (N_JOINTS, 3)),
@@ -118,9 +119,12 @@ class DetNetSmall(nn.Module):
         inside = uv_cells.clamp(0.0, self.RESOLUTION_PX / self._STRIDE_PX - 1)
         seen = heat_maps(inside, h, w, widen=_TOLD_WIDEN)
         places = unit_places(landmark[3])
-        told = self.context(torch.cat([pooled, joints / self.RESOLUTION_PX, 10 * world], dim=1))
+        at14 = self.own_mid(at28)
+        at7 = self.own_high(at14)
+        told = [at7.mean(dim=(2, 3)), joints / self.RESOLUTION_PX, 10 * world]
+        of_all = self.context(torch.cat(told, dim=1))
         x = self.mix14(self.join14(at7, at14))
-        given = self.told(seen) + self.place(places_like(at28)) + told[:, :, None, None]
+        given = self.told(seen) + self.place(places_like(at28)) + of_all[:, :, None, None]
         x = self.mix28(self.join28(x, at28, given))
         maps = self.heads(
             x,

@@ -257,13 +257,8 @@ def draw_crop(
     affine = square.frame_from_crop(side_px)
     pair = np.concatenate([picture.rgb_u8, picture.bare_u8], axis=2)
     warped = _warp(pair, affine, side_px, cv2.BORDER_REPLICATE)
-    own, other = picture.side, 1 - picture.side
-    masks = (
-        picture.visible[own], picture.amodal[own], picture.visible[other], picture.amodal[other],
-    )  # fmt: skip
-    masks_u8 = np.stack(masks, axis=2).astype(np.uint8) * 255
-    cut = _warp(masks_u8, affine, side_px, cv2.BORDER_CONSTANT).transpose(2, 0, 1)
-    exact = np.multiply(cut, np.float32(1 / 255), dtype=np.float32)
+    masks = own_and_other(picture.visible, picture.amodal, picture.side)
+    exact = warp_masks(masks, affine, side_px)
     known = _warp(picture.known.astype(np.uint8), affine, side_px, cv2.BORDER_REPLICATE)
     if settings.recolour:
         warped = recolour(warped, rng)
@@ -301,6 +296,25 @@ def _draw_square(
         square.angle_rad + math.radians(settings.turn_deg) * rng.uniform(-1, 1),
         mirror,
     )
+
+
+def own_and_other(visible: Bool, amodal: Bool, side: int) -> Bool:
+    """Give masks by hand, ``(4, H, W)``: own_visible, own_amodal, other_visible, other_amodal.
+
+    Args:
+        visible: ``(2, H, W)`` by side.
+        amodal: ``(2, H, W)`` by side.
+        side: Of the hand.
+    """
+    return np.stack([visible[side], amodal[side], visible[1 - side], amodal[1 - side]])
+
+
+def warp_masks(masks: Bool, affine: NDArray[np.float64], side_px: int) -> F32:
+    """Cut masks ``(4, H, W)`` as a crop is cut: ``(4, R, R)`` 0..1, nothing beyond the picture."""
+    masks_u8 = np.ascontiguousarray(masks.transpose(1, 2, 0)).astype(np.uint8) * 255
+    cut = _warp(masks_u8, affine, side_px, cv2.BORDER_CONSTANT).transpose(2, 0, 1)
+    exact: F32 = np.multiply(cut, np.float32(1 / 255), dtype=np.float32)
+    return exact
 
 
 def _warp(source_u8: U8, affine: NDArray[np.float64], side_px: int, border: int) -> U8:

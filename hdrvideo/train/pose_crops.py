@@ -29,7 +29,12 @@ from hdrvideo.geometry import (
 )
 from hdrvideo.hand import JOINTS, KNUCKLES, WRIST, palm_length
 from hdrvideo.synth.stored import ShardPictures
-from hdrvideo.train.bare_crops import BarePicture, PastedBareHands
+from hdrvideo.train.bare_crops import (
+    BarePicture,
+    PastedBareHands,
+    own_and_other,
+    warp_masks,
+)
 from hdrvideo.train.views import spoil_colours
 
 F64 = NDArray[np.float64]
@@ -55,6 +60,8 @@ class HandPicture:
         palm_px: Length of the palm as it would look face on at its place.
         xyz_cam_mm: ``(21, 3)``; None = not known.
         visible: ``(21,)`` bool, in the picture with nothing but the hand itself before it.
+        masks: ``(4, H, W)`` bool own_visible, own_amodal, other_visible, other_amodal; None of a
+            hand that is bare.
     """
 
     rgb_u8: U8
@@ -63,9 +70,13 @@ class HandPicture:
     palm_px: float
     xyz_cam_mm: F32 | None
     visible: NDArray[np.bool_]
+    masks: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        check_array("rgb_u8", self.rgb_u8, (None, None, 3), "uint8")
+        h, w = self.rgb_u8.shape[:2]
+        check_array("rgb_u8", self.rgb_u8, (h, w, 3), "uint8")
+        if self.masks is not None:
+            check_array("masks", self.masks, (4, h, w), "bool")
         check_array("uv_px", self.uv_px, (N_JOINTS, 2), "float32")
         if self.xyz_cam_mm is not None:
             check_array("xyz_cam_mm", self.xyz_cam_mm, (N_JOINTS, 3), "float32")
@@ -83,6 +94,7 @@ class PoseExample:
         bone_mm: Length of the reference bone, wrist to middle knuckle; 0 where not known.
         palm_px: Length of the palm as it would look face on at its place.
         visible: ``(21,)`` float32, 0 or 1.
+        masks: ``(4, R, R)`` float32 0..1, as of the picture; None of a bare hand.
     """
 
     rgb_u8: U8
@@ -91,6 +103,7 @@ class PoseExample:
     bone_mm: float
     palm_px: float
     visible: F32
+    masks: F32 | None = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +207,8 @@ class MadeHands:
         focal_px = math.sqrt(truth["k_px"][i, 0, 0] * truth["k_px"][i, 1, 1])
         away_mm = float(xyz_cam_mm[[WRIST, *KNUCKLES], 2].mean())
         palm_px = float(palm_length(xyz_cam_mm)) * focal_px / away_mm
-        return HandPicture(rgb_u8, side, uv_px, palm_px, xyz_cam_mm, visible)
+        masks = None if bare else own_and_other(*shards.masks(i), side)
+        return HandPicture(rgb_u8, side, uv_px, palm_px, xyz_cam_mm, visible, masks)
 
     def draw(self, rng: np.random.Generator, n: int, *, bare_share: float) -> list[HandPicture]:
         """Draw ``n`` hands, so many of them bare; alike for the same state of ``rng``."""
@@ -233,8 +247,9 @@ class PastedHands:
 def _pasted_hand(picture: BarePicture, *, bare: bool) -> HandPicture:
     uv_px, side = picture.uv_px, picture.side
     height, width = picture.known.shape
-    visible = _is_inside(uv_px, width, height)
+    visible, masks = _is_inside(uv_px, width, height), None
     if not bare:
+        masks = own_and_other(picture.visible, picture.amodal, side)
         u, v = np.clip(np.rint(uv_px), 0, (width - 1, height - 1)).astype(int).T
         own, other = picture.visible[side][v, u], picture.visible[1 - side][v, u]
         whole = picture.amodal[side][v, u]
@@ -242,7 +257,7 @@ def _pasted_hand(picture: BarePicture, *, bare: bool) -> HandPicture:
     span_px = float((uv_px.max(axis=0) - uv_px.min(axis=0)).max())
     palm_px = max(float(palm_length(uv_px)), _LEAST_PALM * span_px)
     rgb_u8 = picture.bare_u8 if bare else picture.rgb_u8
-    return HandPicture(rgb_u8, side, uv_px, palm_px, None, visible)
+    return HandPicture(rgb_u8, side, uv_px, palm_px, None, visible, masks)
 
 
 def _is_inside(uv_px: F32, width: int, height: int) -> NDArray[np.bool_]:
@@ -275,6 +290,9 @@ def take_example(picture: HandPicture, square: CropSquare, resolution_px: int) -
     """
     frame_from_crop = square.frame_from_crop(resolution_px)
     crop_from_frame = invert_affine(frame_from_crop)
+    masks = None
+    if picture.masks is not None:
+        masks = warp_masks(picture.masks, frame_from_crop, resolution_px)
     from_wrist = np.zeros((N_JOINTS, 3), dtype=np.float32)
     if picture.xyz_cam_mm is not None:
         from_wrist = picture.xyz_cam_mm - picture.xyz_cam_mm[WRIST]
@@ -285,6 +303,7 @@ def take_example(picture: HandPicture, square: CropSquare, resolution_px: int) -
         bone_mm=float(np.linalg.norm(from_wrist[_MIDDLE_MCP])),
         palm_px=picture.palm_px * resolution_px / square.size_px,
         visible=picture.visible.astype(np.float32),
+        masks=masks,
     )
 
 

@@ -1,7 +1,7 @@
 """SHPE's recipe: what it is shown, what is asked of it, how it is judged."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +26,7 @@ from hdrvideo.frame.detmaps import (
 from hdrvideo.frame.detnet import DetNetSmall
 from hdrvideo.frame.shpe import LandmarkNet
 from hdrvideo.train.bare_crops import PastedBareHands, pair_groups
+from hdrvideo.train.mask_damage import spoil_masks
 from hdrvideo.train.parallel import share_of
 from hdrvideo.train.pose_crops import (
     CropSettings,
@@ -42,6 +43,9 @@ from hdrvideo.train.pose_sheets import draw_pose_sheet
 _CHECK_SEED: Final = 11
 _CHECK_BATCH: Final = 32
 _SHEET_HANDS: Final = 16
+# As in HDRM's own lessons.
+_MASK_SPOIL: Final = 0.7
+_NO_OTHER: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -129,13 +133,22 @@ class _Answer:
     visible: NDArray[np.bool_]
 
 
+# Takes crops (B, 3, R, R) and masks (B, 4, R, R), gives the hands whole and alone.
+Painter = Callable[[Tensor, Tensor], Tensor]
+
+
 class ShpeTask:
     """Lessons for SHPE; see :class:`hdrvideo.train.loop.Task`."""
 
     better = "score"
 
     def __init__(
-        self, net: nn.Module, recipe: ShpeRecipe, *, made_as: Mapping[str, Any] | None = None
+        self,
+        net: nn.Module,
+        recipe: ShpeRecipe,
+        *,
+        made_as: Mapping[str, Any] | None = None,
+        paint: Painter | None = None,
     ) -> None:
         """Read all data into memory.
 
@@ -143,6 +156,8 @@ class ShpeTask:
             net: As :class:`hdrvideo.frame.detnet.DetNetSmall`.
             recipe: How it is taught.
             made_as: How the net was made, to be written down.
+            paint: Takes away what is before or beside a hand; all hands that are not bare pass
+                through it.
 
         Raises:
             DataError: A folder is missing, holds nothing of use, or is of the wrong split.
@@ -166,7 +181,9 @@ class ShpeTask:
             groups = pair_groups(data.crops, data.hand_free, seed=recipe.seed)
             self._pasted = PastedHands(PastedBareHands(groups))
         held_out = MadeHands([Path(f) for f in data.held_out], "test", least_size_px=size)
-        self._hidden, self._truth = _draw_checks(held_out, recipe)
+        self._paint = paint
+        self._hidden, examples = _draw_checks(held_out, recipe)
+        self._truth = self._stacked(examples, np.random.default_rng(_CHECK_SEED))
         self._landmark: _Answer | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -186,7 +203,17 @@ class ShpeTask:
         hands = self._made.draw(rng, n - n_pasted, bare_share=data.bare_share)
         if self._pasted is not None:
             hands += self._pasted.draw(rng, n_pasted, bare_share=data.bare_share)
-        return stack_pose_examples([draw_pose_example(h, rng, self._recipe.crops) for h in hands])
+        return self._stacked([draw_pose_example(h, rng, self._recipe.crops) for h in hands], rng)
+
+    def _stacked(self, examples: list[PoseExample], rng: np.random.Generator) -> dict[str, Tensor]:
+        """Stack examples, those with masks painted, by masks as HASM might have seen them."""
+        batch = stack_pose_examples(examples)
+        shown = [(k, e.masks) for k, e in enumerate(examples) if e.masks is not None]
+        if self._paint is not None and shown:
+            told = np.stack([spoil_masks(m, rng, _MASK_SPOIL, _NO_OTHER) for _, m in shown])
+            which = torch.tensor([k for k, _ in shown])
+            batch["rgb"][which] = self._paint(batch["rgb"][which], torch.from_numpy(told))
+        return batch
 
     def losses(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compare the net's maps and joints with the truth."""
@@ -204,9 +231,9 @@ class ShpeTask:
         or ``pair``, a group of hidden shares in per cent (of both, as a bare picture's hand was
         hidden as well), and ``landmark`` for the landmark net's answer on the same crops, or
         ``argmax`` for the net's own, read at whole cells. ``pair`` is over hands with another hand
-        in the picture. Further the reliability curve of confidence, and ``seen`` and ``hidden``,
-        the shares of such joints that are told as such. ``score`` is the mean of both shares of
-        right joints, bare and in pairs.
+        in the picture, which is painted away if there is a painter. Further the reliability curve
+        of confidence, and ``seen`` and ``hidden``, the shares of such joints that are told as such.
+        ``score`` is the mean of both shares of right joints, bare and in pairs.
         """
         soft, hard = self._read(net)
         truth = {name: value.numpy() for name, value in self._truth.items()}
@@ -293,7 +320,7 @@ def maps_of(out: tuple[Tensor, ...]) -> DetMaps:
     return DetMaps(*(values.float() for values in out[:6]))
 
 
-def _draw_checks(held_out: MadeHands, recipe: ShpeRecipe) -> tuple[NDArray[Any], dict[str, Tensor]]:
+def _draw_checks(held_out: MadeHands, recipe: ShpeRecipe) -> tuple[NDArray[Any], list[PoseExample]]:
     """Draw hands of pairs: hidden shares ``(N,)``, and ``2 N`` crops, all bare ones first."""
     pairs = np.flatnonzero(held_out.is_pair)
     if len(pairs) == 0:
@@ -307,7 +334,7 @@ def _draw_checks(held_out: MadeHands, recipe: ShpeRecipe) -> tuple[NDArray[Any],
         rng = np.random.default_rng(_CHECK_SEED)
         hands = (held_out.get(int(i), bare=bare) for i in chosen)
         examples += [draw_pose_example(hand, rng, settings) for hand in hands]
-    return held_out.hidden_share[chosen], stack_pose_examples(examples)
+    return held_out.hidden_share[chosen], examples
 
 
 def _mean(values: NDArray[Any]) -> float:
