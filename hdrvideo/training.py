@@ -23,11 +23,11 @@ from hdrvideo.frame.hdrm import SIZES, HdrmNet
 from hdrvideo.frame.shpe import LandmarkNet
 from hdrvideo.train.bare_crops import CropSettings as HdrmCrops
 from hdrvideo.train.frame_recipe import FrameRecipe, FrameTask
+from hdrvideo.train.hasm_recipe import HasmData, HasmRecipe, HasmTask
 from hdrvideo.train.hdrm_recipe import HdrmData, HdrmRecipe, HdrmTask, PaintWeights
 from hdrvideo.train.loop import LoopSettings, Task, train
 from hdrvideo.train.pose_crops import CropSettings as ShpeCrops
 from hdrvideo.train.pose_losses import PoseWeights
-from hdrvideo.train.recipes import HasmData, HasmRecipe, HasmTask
 from hdrvideo.train.shpe_recipe import ShpeData, ShpeRecipe, ShpeTask
 from hdrvideo.train.views import ViewSettings
 

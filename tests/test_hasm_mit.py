@@ -14,8 +14,8 @@ from hdrvideo.config import build_settings
 from hdrvideo.errors import SettingsError, WeightsError
 from hdrvideo.frame.hasm import HandMasks
 from hdrvideo.frame.hasm_mit import SIZES, HasmMit
+from hdrvideo.train.hasm_recipe import HasmData
 from hdrvideo.train.loop import LoopSettings
-from hdrvideo.train.recipes import HasmData
 from hdrvideo.train.views import ViewSettings
 
 CONFIGS = Path(__file__).parent.parent / "configs"

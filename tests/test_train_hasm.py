@@ -9,12 +9,12 @@ from made_shards import write_all
 from mask_answers import perfect
 from torch import nn
 
-import hdrvideo.train.recipes
+import hdrvideo.train.hasm_recipe
 from hdrvideo.config import build_settings
 from hdrvideo.errors import DataError, SettingsError
 from hdrvideo.frame.hasm import HasmNet
-from hdrvideo.train.recipes import HasmData, HasmRecipe, HasmTask, as_seen
-from hdrvideo.train.sheets import draw_mask_sheet
+from hdrvideo.train.hasm_recipe import HasmData, HasmRecipe, HasmTask, as_seen
+from hdrvideo.train.mask_sheets import draw_mask_sheet
 from hdrvideo.train.views import ViewSettings
 
 R = 64
@@ -117,7 +117,7 @@ class Oracle(nn.Module):
 
 @pytest.mark.parametrize("at_once", [4, 10, 32])
 def test_a_check_looks_at_all_held_out_pictures(task, monkeypatch, at_once):
-    monkeypatch.setattr(hdrvideo.train.recipes, "_CHECK_BATCH", at_once)
+    monkeypatch.setattr(hdrvideo.train.hasm_recipe, "_CHECK_BATCH", at_once)
     oracle = Oracle(task)
     scores = task.check(oracle)
     assert oracle.n_pictures == 2 * 10

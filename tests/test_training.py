@@ -19,9 +19,9 @@ from hdrvideo.config import build_settings, read_yaml
 from hdrvideo.errors import DataError, SettingsError, WeightsError
 from hdrvideo.frame.efficientnet import EfficientTrunk
 from hdrvideo.frame.hasm import HasmNet
+from hdrvideo.train.hasm_recipe import HasmData, HasmRecipe
 from hdrvideo.train.logs import LOGGER
 from hdrvideo.train.loop import LoopSettings
-from hdrvideo.train.recipes import HasmData, HasmRecipe
 from hdrvideo.train.views import ViewSettings
 from hdrvideo.training import make_hasm, train_net
 

@@ -16,7 +16,9 @@ from hdrvideo.errors import SettingsError
 from hdrvideo.frame.hasm import HandMasks
 from hdrvideo.synth.place import PasteSettings
 from hdrvideo.train.distract import add_distractors
-from hdrvideo.train.losses import mask_loss
+from hdrvideo.train.mask_losses import mask_loss
+from hdrvideo.train.mask_scores import mask_scores
+from hdrvideo.train.mask_sheets import draw_mask_sheet
 from hdrvideo.train.parallel import share_of
 from hdrvideo.train.pictures import (
     EmptyPictures,
@@ -26,8 +28,6 @@ from hdrvideo.train.pictures import (
     PictureSource,
     hand_free_pictures,
 )
-from hdrvideo.train.scores import mask_scores
-from hdrvideo.train.sheets import draw_mask_sheet
 from hdrvideo.train.views import MaskExample, ViewSettings, draw_example
 
 _CHECK_SEED: Final = 7

@@ -8,7 +8,7 @@ import torch
 from mask_answers import perfect, some_masks, truth_of
 
 from hdrvideo.frame.hasm import HandMasks
-from hdrvideo.train.scores import mask_scores
+from hdrvideo.train.mask_scores import mask_scores
 
 
 def test_a_perfect_answer_has_every_point():

@@ -8,7 +8,7 @@ import torch
 from mask_answers import perfect, some_masks, truth_of
 
 from hdrvideo.frame.hasm import HandMasks
-from hdrvideo.train.losses import mask_loss, side_loss, soft_dice
+from hdrvideo.train.mask_losses import mask_loss, side_loss, soft_dice
 
 
 def loss_of(masks: HandMasks, truth: dict[str, torch.Tensor], **more) -> dict[str, float]:
