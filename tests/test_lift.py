@@ -10,7 +10,8 @@ from hdrvideo.config import Settings
 from hdrvideo.crop.sides import SidedFrame
 from hdrvideo.crop.sighting import Sighting
 from hdrvideo.datatypes import ClipInfo, Frame
-from hdrvideo.frame.lift import NEAREST_MM, lift_hands, to_adult_scale
+from hdrvideo.errors import ShapeError
+from hdrvideo.frame.lift import NEAREST_MM, lift_hands, lift_pairs, with_adult_bones
 from hdrvideo.geometry import Camera
 from hdrvideo.hand import ADULT_BONES_MM, N_JOINTS, PARENTS, bone_lengths
 from hdrvideo.pipeline import assemble, pick_camera, track_meta
@@ -82,13 +83,43 @@ def test_twice_the_focal_length_is_twice_the_depth():
     np.testing.assert_allclose(far_z / near_z, 2, rtol=0.05)
 
 
-def test_adult_scale_is_the_median_bone():
-    xyz = 3.3 * hands()
-    np.testing.assert_allclose(to_adult_scale(xyz), hands(), atol=1e-9)
-    # A few badly read bones (here all tips) do not move the scale of the others.
-    xyz[:, 4::4] += 500
-    scaled = to_adult_scale(xyz)
-    np.testing.assert_allclose(bone_lengths(scaled)[:, 0], ADULT_BONES_MM[0], rtol=1e-6)
+def test_adult_bones_keep_their_directions():
+    stretched = hands().copy()
+    for joint in range(1, N_JOINTS):
+        # Every bone as much longer as its number says; what hangs on it moves along.
+        stretched[:, joint] = stretched[:, PARENTS[joint]] + joint * (
+            hands()[:, joint] - hands()[:, PARENTS[joint]]
+        )
+    np.testing.assert_allclose(with_adult_bones(stretched - 7), hands(), atol=1e-9)
+    lengths = bone_lengths(with_adult_bones(np.random.default_rng(1).normal(size=(5, 21, 3))))
+    np.testing.assert_allclose(lengths, np.tile(ADULT_BONES_MM, (5, 1)))
+    # A bone without length has no direction: it stays a point.
+    assert not with_adult_bones(np.zeros((1, 21, 3))).any()
+
+
+def test_badly_read_bones_do_not_count():
+    truth = hands() + places()
+    uv, shape = CAMERA.project(truth), hands().copy()
+    shape[:, [4, 8]] += (40, 90, -30)
+    lifted = lift_hands(uv, shape, CAMERA)
+    good = [j for j in range(N_JOINTS) if j not in (4, 8)]
+    assert np.abs(lifted[:, good, 2] / truth[:, good, 2] - 1).max() < 0.03
+
+
+def test_joints_without_confidence_do_not_count():
+    truth = hands() + places()
+    uv, shape = CAMERA.project(truth), hands().copy()
+    wrong = list(range(9, N_JOINTS))
+    shape[:, wrong] = shape[:, wrong] * (1.6, 0.5, 3) + (20, 5, 0)
+    confidence = np.full((6, N_JOINTS), 0.8)
+    confidence[:, wrong] = 0
+    good = list(range(9))
+    known = lift_hands(uv, shape, CAMERA, confidence)[:, good, 2] / truth[:, good, 2]
+    blind = lift_hands(uv, shape, CAMERA)[:, good, 2] / truth[:, good, 2]
+    assert np.abs(known - 1).max() < 0.02 < np.abs(blind - 1).max()
+    # Only what joints are worth beside one another matters.
+    alike = lift_hands(uv, shape, CAMERA, np.full((6, N_JOINTS), 0.1))[:, good, 2]
+    np.testing.assert_allclose(alike / truth[:, good, 2], blind)
 
 
 def test_a_batch_is_one_after_the_other_and_may_be_empty():
@@ -118,6 +149,94 @@ def test_a_hand_squeezed_to_a_point_stays_finite(place):
         lifted = lift_hands(uv, xyz, CAMERA)
         assert np.isfinite(lifted.astype(np.float32)).all()
         assert (lifted[..., 2] >= NEAREST_MM - 1e-6).all()
+
+
+def pairs(n: int = 40, *, apart_mm: float = 250.0, way_mm: float = 0.0, noise: float = 0.0):
+    """Give true pairs ``(n, 2, 21, 3)`` 1.5 m away, their joints in the picture, and shapes read.
+
+    ``way_mm`` is how much deeper the left hand's centre is, ``noise`` the error of every bone's
+    direction over its length.
+    """
+    rng = np.random.default_rng(5)
+    shape = np.stack([[adult_hand(2 * k), adult_hand(2 * k + 1)] for k in range(n)])
+    shape[..., 2] -= shape[..., 2].mean(axis=-1, keepdims=True)
+    true = shape + np.array([[-apart_mm / 2, 0, 1500], [apart_mm / 2, 0, 1500 + way_mm]])[:, None]
+    read = shape + noise * 35 * rng.normal(size=shape.shape)
+    return true, CAMERA.project(true), read
+
+
+def way(xyz_cam_mm: np.ndarray) -> np.ndarray:
+    centre = xyz_cam_mm[..., 2].mean(axis=-1)
+    return centre[:, 1] - centre[:, 0]
+
+
+@pytest.mark.parametrize("way_mm", [0, 700])
+def test_hands_that_fit_exactly_are_left_where_they_are(way_mm):
+    true, uv, read = pairs(way_mm=way_mm)
+    hidden = np.tile([0.0, 0.7], (len(uv), 1))
+    lifted = lift_pairs(uv, read, CAMERA, hidden=hidden)
+    assert np.linalg.norm(lifted - true, axis=-1).max() < 1
+
+
+def test_hands_that_fit_badly_come_as_near_as_hands_are():
+    _, uv, read = pairs(noise=0.5)
+    alone = np.stack([lift_hands(uv[:, side], read[:, side], CAMERA) for side in (0, 1)], axis=1)
+    both = lift_pairs(uv, read, CAMERA)
+    np.testing.assert_allclose(CAMERA.project(both), uv, atol=1e-6)
+    assert np.abs(way(both)).mean() < 0.7 * np.abs(way(alone)).mean()
+    # What moves is each hand as a whole, along the way between them and never past its end.
+    moved = (both - alone)[..., 2]
+    np.testing.assert_allclose(moved, np.broadcast_to(moved[..., :1], moved.shape), atol=1e-6)
+    assert (np.abs(way(both)) < np.abs(way(alone)) + 1e-6).all()
+    assert (way(both) * way(alone) > -1e-6).all()
+    assert (moved[:, 0, 0] * moved[:, 1, 0] < 1e-6).all()
+    # Hands that overlap in the picture are held together more.
+    _, over_uv, _ = pairs(noise=0.5, apart_mm=20)
+    over = lift_pairs(over_uv, read, CAMERA)
+    assert np.abs(way(over)).mean() < 0.8 * np.abs(way(both)).mean()
+
+
+def test_the_hidden_hand_is_behind():
+    _, uv, read = pairs(noise=0.5, apart_mm=20)
+    ways = [
+        way(lift_pairs(uv, read, CAMERA, hidden=np.tile(shares, (len(uv), 1)))).mean()
+        for shares in ([0.6, 0.0], [0.1, 0.0], [0.3, 0.3], [0.0, 0.1], [0.0, 0.6])
+    ]
+    assert ways == sorted(ways)
+    assert ways[4] - ways[0] > 60
+    unknown = lift_pairs(uv, read, CAMERA, hidden=np.full((len(uv), 2), np.nan))
+    np.testing.assert_array_equal(unknown, lift_pairs(uv, read, CAMERA))
+
+
+def test_pairs_are_frame_by_frame_and_a_lone_hand_is_itself():
+    _, uv, read = pairs(6, noise=0.3)
+    confidence = np.random.default_rng(2).uniform(0.2, 1, (6, 2, N_JOINTS))
+    uv[1, 0] = read[2, 1] = uv[3] = np.nan
+    lifted = lift_pairs(uv, read, CAMERA, confidence=confidence)
+    gone = np.isnan(lifted).all(axis=(2, 3))
+    assert gone.tolist() == [[0, 0], [1, 0], [0, 1], [1, 1], [0, 0], [0, 0]]
+    assert np.isfinite(lifted[~gone]).all()
+    for t in range(6):
+        one = lift_pairs(uv[t : t + 1], read[t : t + 1], CAMERA, confidence=confidence[t : t + 1])
+        np.testing.assert_allclose(one[0], lifted[t])
+    for t, side in ((1, 1), (2, 0)):
+        alone = lift_hands(
+            uv[t, side][None], read[t, side][None], CAMERA, confidence[t, side][None]
+        )
+        np.testing.assert_allclose(alone[0], lifted[t, side])
+    assert lift_pairs(uv[:0], read[:0], CAMERA).shape == (0, 2, 21, 3)
+
+
+def test_a_pair_squeezed_to_points_stays_finite():
+    uv, xyz = np.full((1, 2, 21, 2), 300.0), np.zeros((1, 2, 21, 3))
+    lifted = lift_pairs(uv, xyz, CAMERA, hidden=np.ones((1, 2)))
+    assert np.isfinite(lifted.astype(np.float32)).all()
+    assert (lifted[..., 2] >= NEAREST_MM - 1e-6).all()
+
+
+def test_pairs_of_another_shape_are_refused():
+    with pytest.raises(ShapeError, match=r"uv_px is float64 \(3, 21, 2\), expected"):
+        lift_pairs(np.zeros((3, 21, 2)), np.zeros((3, 21, 3)), CAMERA)
 
 
 # The two steps of pipeline.py that turn sided hands into a track.

@@ -1,0 +1,108 @@
+"""Small labelled sets, written as the real ones are."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from hdrvideo.geometry import Camera
+from hdrvideo.hand import LEFT, RIGHT, to_interhand42
+from hdrvideo.validate.labelled import LabelledHand
+
+CAMERA = Camera(300, 310, 160, 120, "given")
+
+
+def flat_hand(side: int = RIGHT) -> np.ndarray:
+    """Give a hand ``(21, 3)`` in mm, fingers up, its back to the camera, at 400 mm."""
+    xyz = np.zeros((21, 3))
+    for joint in range(1, 21):
+        finger, place = divmod(joint - 1, 4)
+        angle = np.radians((-45, -17, 0, 16, 32)[finger])
+        length = 90 * ((0.4, 0.75, 1.05, 1.3), (1.0, 1.4, 1.68, 1.92))[finger > 0][place]
+        xyz[joint] = length * np.sin(angle), -length * np.cos(angle), 3 * place
+    return xyz * (1 if side == RIGHT else -1, 1, 1) + (10, 40, 400)
+
+
+def write(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def write_picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), np.full((240, 320, 3), 90, np.uint8))
+
+
+def write_coco(folder: Path, names: list[str], labels: list[dict], **entry) -> None:
+    images = [{"id": 7 + n, "file_name": name, **entry} for n, name in enumerate(names)]
+    annotations = [{"image_id": 7 + n, **label} for n, label in enumerate(labels)]
+    write(
+        folder / f"test_{folder.name}.json",
+        {"images": images, "annotations": annotations, "info": {}},
+    )
+    for name in names:
+        write_picture(folder / name)
+
+
+def flags(uv: np.ndarray, labelled=True) -> np.ndarray:
+    return np.concatenate([uv, np.broadcast_to(labelled, 21)[:, None]], axis=1)
+
+
+def write_2d_sets(root: Path) -> np.ndarray:
+    uv = CAMERA.project(flat_hand())
+    row = {"keypoints": flags(uv).ravel().tolist()}
+    some = np.arange(21) % 3 > 0
+    gaps = np.where(some[:, None], flags(uv), 0)
+    write_coco(root / "freihand", ["1.jpg"], [row])
+    write_coco(root / "panoptic", ["a_l.jpg", "a_r.jpg"], [row, row])
+    write_coco(root / "onehand10k", ["33.jpg"], [{"keypoints": gaps.ravel().tolist()}])
+    return uv
+
+
+def write_interhand(root: Path) -> np.ndarray:
+    """Write a picture of both hands and one of a left hand seen by a turned camera."""
+    folder, pair = root / "interhand2.6m", np.stack([flat_hand(RIGHT), flat_hand(LEFT)])
+    turn = cv2.Rodrigues(np.array([0.2, -0.5, 0.1]))[0]
+    centre = np.array([100.0, -200.0, 50.0])
+    world = to_interhand42(pair @ turn + centre)  # X = R^T X_cam + C
+    entry = {"capture": 4, "camera": "400026"}
+    write(
+        folder / "test_interhand2.6m_data.json",
+        {
+            "images": [
+                {"id": 3, "file_name": "both.jpg", "frame_idx": 11, **entry},
+                {"id": 2, "file_name": "left.jpg", "frame_idx": 12, **entry},
+                {"id": 1, "file_name": "not_here.jpg", "frame_idx": 13, **entry},
+            ],
+            "annotations": [
+                {"image_id": 2, "joint_valid": [[0]] * 21 + [[1]] * 21},
+                {"image_id": 3, "joint_valid": [[1]] * 42},
+            ],
+        },
+    )
+    ones = np.concatenate([np.ones((21, 3)), world[21:]])
+    write(
+        folder / "test_interhand2.6m_joint_3d.json",
+        {"4": {"11": {"world_coord": world.tolist()}, "12": {"world_coord": ones.tolist()}}},
+    )
+    known = {"campos": centre, "camrot": turn, "focal": np.array([300, 310])}
+    known["princpt"] = np.array([160, 120])
+    cameras = {key: {"400026": value.tolist()} for key, value in known.items()}
+    write(folder / "test_interhand2.6m_camera.json", {"4": cameras})
+    for name in ("both.jpg", "left.jpg"):
+        write_picture(folder / name)
+    return pair
+
+
+def make_hand(side: int = RIGHT, source: str = "rhd", labelled=True, space=True) -> LabelledHand:
+    xyz = flat_hand(side)
+    return LabelledHand(
+        source,
+        Path(f"{source}.png"),
+        side,
+        CAMERA.project(xyz),
+        np.broadcast_to(labelled, 21).copy(),
+        xyz if space else None,
+        CAMERA if space else None,
+    )
