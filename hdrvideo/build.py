@@ -12,9 +12,11 @@ from hdrvideo.crop.palm import PalmNet
 from hdrvideo.crop.segment import Segmenter
 from hdrvideo.engine import make_runner, pick_engine
 from hdrvideo.errors import SettingsError
+from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.hasm import Hasm, HasmNet
+from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, Hdrm, HdrmNet
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
-from hdrvideo.frame.stage import FrameStage
+from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
 
 WEIGHTS = ("palm", "landmark", "hasm")
 
@@ -60,9 +62,7 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
     """
     engine = pick_engine(settings.engine, device)
     palm_net = build_net("palm", PalmNet(), device)
-    landmark_net = build_net("landmark", LandmarkNet(), device)
     palm = make_runner(palm_net, engine, resolution_px=PalmNet.RESOLUTION_PX)
-    landmark = make_runner(landmark_net, engine, resolution_px=LandmarkNet.RESOLUTION_PX)
     segmenter = None
     if settings.hasm != "off":
         hasm_net = build_net("hasm", HasmNet(), device)
@@ -76,7 +76,28 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
     return Parts(
         finder=PalmFinder(palm, device=device, min_score=settings.find.min_score),
         segmenter=segmenter,
-        frame_stage=FrameStage(shpe=LandmarkShpe(landmark), device=device),
+        frame_stage=FrameStage(
+            shpe=_build_shpe(settings, engine, device),
+            hdrm=_build_hdrm(engine, device) if settings.paints else None,
+            device=device,
+        ),
         device=device,
         engine=engine,
     )
+
+
+def _build_shpe(settings: Settings, engine: str, device: torch.device) -> Shpe:
+    if settings.shpe == "landmark":
+        net = build_net("landmark", LandmarkNet(), device)
+        return LandmarkShpe(make_runner(net, engine, resolution_px=LandmarkNet.RESOLUTION_PX))
+    # The landmark net is part of it.
+    net = DetReader(build_net("shpe", DetNetSmall(), device)).eval()
+    size = DetNetSmall.RESOLUTION_PX
+    shpe = DetShpe(make_runner(net, engine, resolution_px=size), resolution_px=size)
+    return MixedShpe(shpe, uv=settings.shpe_2d, xyz=settings.shpe_3d)
+
+
+def _build_hdrm(engine: str, device: torch.device) -> Hdrm:
+    net, size = build_net("hdrm", HdrmNet(SMALL), device), SMALL.resolution_px
+    runner = make_runner(net, engine, resolution_px=size, n_channels=N_CHANNELS)
+    return Hdrm(runner, resolution_px=size, device=device)

@@ -65,7 +65,8 @@ def annotate(
         bool, typer.Option("--mirror", help="The video is mirrored, as selfies are.")
     ] = False,
     keep: Annotated[
-        list[str] | None, typer.Option("--keep", help="Leave more: masks. May be given again.")
+        list[str] | None,
+        typer.Option("--keep", help="Leave more: masks or crops. May be given again."),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -129,7 +130,10 @@ def render(
     track: Track,
     out: OutFile = None,
     panels: Annotated[
-        str, typer.Option("--panels", help="Side by side: overlay, masks, or overlay,masks.")
+        str,
+        typer.Option(
+            "--panels", help="Side by side: overlay, masks, hands; or several, by commas."
+        ),
     ] = "overlay",
     raw: Annotated[bool, typer.Option("--raw", help="Draw raw poses under refined ones.")] = False,
     overwrite: Overwrite = False,

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -31,6 +31,25 @@ def _check_switch(owner: Any, name: str) -> None:
     value = getattr(owner, name)
     if not isinstance(value, bool):
         raise SettingsError(f"{type(owner).__name__}.{name} is {value!r}, expected true or false")
+
+
+def _check_word(owner: Any, name: str, words: tuple[str, ...]) -> None:
+    value = getattr(owner, name)
+    if value not in words:
+        *first, last = (repr(word) for word in words)
+        expected = f"{', '.join(first)} or {last}"
+        raise SettingsError(f"{type(owner).__name__}.{name} is {value!r}, expected {expected}")
+
+
+# What the settings that are words may be.
+_WORDS: Final = {
+    "hasm": ("small", "off"),
+    "hdrm": ("auto", "small", "off"),
+    "shpe": ("landmark", "small"),
+    "shpe_2d": ("landmark", "own", "mean"),
+    "shpe_3d": ("landmark", "own"),
+    "engine": ("auto", "torch", "openvino"),
+}
 
 
 @dataclass(frozen=True)
@@ -168,7 +187,12 @@ class Settings:
         side: Right or left.
         motion: The temporal stage.
         hasm: Which segmentation of both hands: ``small``, or ``off``.
-        shpe: Which single-hand pose estimator.
+        hdrm: Which painter of whole, single hands: ``small``, ``off``, or ``auto`` (small wherever
+            there are masks to go by).
+        shpe: Which single-hand pose estimator: ``landmark`` or ``small``.
+        shpe_2d: Whose joints in the picture are taken where SHPE is ``small``: its ``own``, the
+            ``landmark`` net's, or their ``mean``.
+        shpe_3d: Whose 3D shape is taken there: its ``own`` or the ``landmark`` net's.
         engine: What runs the nets on a CPU: ``torch``, ``openvino``, or ``auto`` (openvino where it
             is installed).
         mirror: The video is mirrored (selfie): sides are the person's, not the picture's.
@@ -182,7 +206,10 @@ class Settings:
     side: SideSettings = field(default_factory=SideSettings)
     motion: MotionSettings = field(default_factory=MotionSettings)
     hasm: str = "small"
+    hdrm: str = "off"
     shpe: str = "landmark"
+    shpe_2d: str = "mean"
+    shpe_3d: str = "own"
     engine: str = "auto"
     mirror: bool = False
     focal_px: float | None = None
@@ -190,13 +217,12 @@ class Settings:
     image_rate: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.hasm not in ("small", "off"):
-            raise SettingsError(f"Settings.hasm is {self.hasm!r}, expected 'small' or 'off'")
-        if self.shpe not in ("landmark",):
-            raise SettingsError(f"Settings.shpe is {self.shpe!r}, expected 'landmark'")
-        if self.engine not in ("auto", "torch", "openvino"):
+        for name, words in _WORDS.items():
+            _check_word(self, name, words)
+        if self.hdrm == "small" and self.hasm == "off":
             raise SettingsError(
-                f"Settings.engine is {self.engine!r}, expected 'auto', 'torch' or 'openvino'"
+                "Settings.hdrm is 'small' and Settings.hasm is 'off', but HDRM goes by HASM's "
+                "masks; leave hasm on, or set hdrm to 'auto' or 'off'"
             )
         if self.focal_px is not None and self.fov_deg is not None:
             raise SettingsError(
@@ -208,6 +234,11 @@ class Settings:
             _check_range(self, "fov_deg", 1, 170)
         _check_range(self, "image_rate", 0.01, 1000)
         _check_switch(self, "mirror")
+
+    @property
+    def paints(self) -> bool:
+        """Whether HDRM is to paint hands."""
+        return self.hdrm != "off" and self.hasm != "off"
 
     def to_json(self) -> dict[str, Any]:
         """Give all settings as plain JSON values."""

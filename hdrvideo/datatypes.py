@@ -141,17 +141,47 @@ class HandCrops:
         rgb: ``(B, 3, R, R)`` float32 torch tensor in 0..1.
         frame_from_crop: ``(B, 2, 3)`` float64, crop pixels to frame pixels; holds the mirror.
         mirrored: ``(B,)`` bool; the crop shows the hand mirrored.
+        masks: ``(B, 4, R, R)`` float32 torch tensor in 0..1, what HDRM goes by: own_visible,
+            own_amodal, other_visible, other_amodal; zeros where there is no mask. None = the
+            crops are to be read as they are.
     """
 
     rgb: Any
     frame_from_crop: NDArray[np.float64]
     mirrored: Bool
+    masks: Any = None
 
     def __post_init__(self) -> None:
         b = len(self.mirrored)
         check_array("rgb", self.rgb, (b, 3, None, None), "float32")
         check_array("frame_from_crop", self.frame_from_crop, (b, 2, 3), "float64")
         check_array("mirrored", self.mirrored, (b,), "bool")
+        if self.masks is not None:
+            check_array("masks", self.masks, (b, 4, *self.rgb.shape[2:]), "float32")
+
+    def only(self, keep: Bool) -> "HandCrops":
+        """Give those of the crops where ``(B,)`` is True."""
+        at = np.flatnonzero(keep)
+        masks = None if self.masks is None else self.masks[at]
+        return HandCrops(self.rgb[at], self.frame_from_crop[at], self.mirrored[at], masks)
+
+
+@dataclass(frozen=True)
+class KeptCrop:
+    """A hand's crop that is kept beside a track.
+
+    Attributes:
+        frame_from_crop: ``(2, 3)`` float64, crop pixels to frame pixels; holds the mirror.
+        jpeg: The picture, a JPEG file.
+        painted: The picture shows the hand whole and alone, as HDRM painted it; else as it is.
+    """
+
+    frame_from_crop: NDArray[np.float64]
+    jpeg: bytes
+    painted: bool
+
+    def __post_init__(self) -> None:
+        check_array("frame_from_crop", self.frame_from_crop, (2, 3), "float64")
 
 
 @dataclass(frozen=True)
@@ -160,7 +190,7 @@ class HandPoses:
 
     Attributes:
         uv_px: ``(B, 21, 2)`` float32, in the frame; may lie outside the picture.
-        xyz_mm: ``(B, 21, 3)`` float32 round the hand's own centre, camera axes, scale guessed.
+        xyz_mm: ``(B, 21, 3)`` float32, camera axes; any origin, scale guessed.
         presence: ``(B,)`` float32 in 0..1, is there a hand.
         right_score: ``(B,)`` float32 in 0..1, does it look like a right hand in the frame as shown.
         confidence: ``(B, 21)`` float32 in 0..1.

@@ -91,6 +91,32 @@ class HandMask:
             kind[low[1] : high[1], low[0] : high[0]] = region >= _HALF_U8
         return frame[0], frame[1]
 
+    def in_crop(self, frame_from_crop: F64, resolution_px: int) -> F32:
+        """Bring the masks to a crop of the frame, turned and mirrored as the crop is.
+
+        As in :meth:`in_frame`, but they fade to 0 over one mask pixel at the square's rim.
+
+        Args:
+            frame_from_crop: ``(2, 3)``, crop pixels to frame pixels.
+            resolution_px: Side of the crop in its own pixels.
+
+        Returns:
+            ``(2, R, R)`` probabilities 0..1, visible and amodal.
+        """
+        mask_from_frame = invert_affine(self._frame_from_mask())
+        mask_from_crop = mask_from_frame[:, :2] @ frame_from_crop
+        mask_from_crop[:, 2] += mask_from_frame[:, 2]
+        crop = np.empty((2, resolution_px, resolution_px), dtype=np.float32)
+        for kind, mask_u8 in zip(crop, (self.visible_u8, self.amodal_u8), strict=True):
+            moved = cv2.warpAffine(
+                mask_u8,
+                mask_from_crop,
+                (resolution_px, resolution_px),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            )
+            np.multiply(moved, np.float32(1 / 255), out=kind)
+        return crop
+
     def box_uvuv_px(self) -> F64 | None:
         """Give the box ``(4,)`` as u0, v0, u1, v1 round the whole hand in frame pixels.
 

@@ -18,6 +18,7 @@ from hdrvideo.config import Settings
 from hdrvideo.datatypes import ClipInfo, Frame
 from hdrvideo.errors import SettingsError, TrackError, WriteError
 from hdrvideo.geometry import Camera
+from hdrvideo.output.crops import CROPS_FILE, CropReader, CropsWriter
 from hdrvideo.output.masks import MASKS_FILE, MaskReader, MasksWriter
 from hdrvideo.output.overlay import OverlayStyle, draw_overlay
 from hdrvideo.output.panels import check_panels, render_panels
@@ -38,7 +39,7 @@ from hdrvideo.track import LedgerCounts
 Progress = Callable[[str, int], None]
 FILES = ("track.parquet", "frames.parquet", "overlay.mp4", "summary.json")
 # What a run leaves only when asked to: the word for it, and its file.
-KEEPABLE = {"masks": MASKS_FILE}
+KEEPABLE = {"masks": MASKS_FILE, "crops": CROPS_FILE}
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,9 @@ def annotate_to(
         folder: Made if it is not there.
         settings: What may be changed.
         parts: The nets.
-        keep: Words of :data:`KEEPABLE`: ``masks`` also leaves ``masks.parquet``.
-        overwrite: Replace files of an earlier run; its masks go even where none are kept now.
+        keep: Words of :data:`KEEPABLE`: ``masks`` also leaves ``masks.parquet``, ``crops``
+            ``crops.parquet``.
+        overwrite: Replace files of an earlier run; what it kept goes even if it is not kept now.
         on_progress: Called with ``pose`` or ``overlay`` and the frames done so far.
 
     Raises:
@@ -138,12 +140,15 @@ def annotate_to(
             ledgers = stack.enter_context(
                 LedgerWriter(folder / "frames.parquet", meta, overwrite=overwrite)
             )
-            on_masks = None
+            on_masks, on_crops = None, None
             if "masks" in keep:
                 masks = MasksWriter(folder / MASKS_FILE, meta, overwrite=overwrite)
                 on_masks = stack.enter_context(masks).write
+            if "crops" in keep:
+                crops = CropsWriter(folder / CROPS_FILE, meta, overwrite=overwrite)
+                on_crops = stack.enter_context(crops).write
             frames = _counted(reader, partial(on_progress, "pose"))
-            for track, ledger in pose_windows(frames, info, settings, parts, on_masks=on_masks):
+            for track, ledger in pose_windows(frames, info, settings, parts, on_masks, on_crops):
                 tracks.append(track)
                 ledgers.append(ledger)
                 counts = counts.add(ledger)
@@ -176,7 +181,7 @@ def _make_folder(folder: Path, *, overwrite: bool) -> None:
         raise WriteError(
             f"folder {folder} cannot be made ({error.strerror}); choose another with -o"
         ) from error
-    # Masks that are not to be kept count too: beside a new track they would belong to another.
+    # What is not to be kept counts too: beside a new track it would belong to another.
     there = [name for name in (*FILES, *KEEPABLE.values()) if (folder / name).exists()]
     if there and not overwrite:
         raise WriteError(f"{folder / there[0]} exists; use --overwrite or another folder with -o")
@@ -272,7 +277,8 @@ def render(
 
     Args:
         clip: The clip that the track was made from.
-        track_path: A ``track.parquet``; the masks panel needs its ``masks.parquet`` beside it.
+        track_path: A ``track.parquet``; beside it the masks panel needs its ``masks.parquet``, the
+            hands panel that and its ``crops.parquet``.
         out: The mp4 to write.
         panels: What is shown, from left to right, of :data:`hdrvideo.output.panels.PANELS`.
         style: How it looks; None = the defaults.
@@ -281,7 +287,7 @@ def render(
 
     Raises:
         SettingsError: A panel is unknown or named twice.
-        TrackError: The track was made from another clip, or its masks are missing or damaged.
+        TrackError: The track was made from another clip, or a panel's file is missing or damaged.
         WriteError: The file exists or cannot be written.
     """
     panels = check_panels(panels)
@@ -294,11 +300,14 @@ def render(
                 f"clip {clip} is {reader.info.width}x{reader.info.height}, its track "
                 f"{meta.width}x{meta.height}; give the clip that the track was made from"
             )
-        masks_of = None
-        if "masks" in panels:
-            path = Path(track_path).parent / MASKS_FILE
+        masks_of, pictures_of = None, None
+        folder = Path(track_path).parent
+        if "masks" in panels or "hands" in panels:
+            path = folder / MASKS_FILE
             masks = MaskReader(path, height_px=meta.height, width_px=meta.width)
             masks_of = stack.enter_context(masks).masks
+        if "hands" in panels:
+            pictures_of = stack.enter_context(CropReader(folder / CROPS_FILE)).pictures
         writer = stack.enter_context(
             ClipWriter(
                 out,
@@ -316,6 +325,7 @@ def render(
             writer.write,
             panels=panels,
             masks_of=masks_of,
+            pictures_of=pictures_of,
             style=style or OverlayStyle(),
         )
     return Path(out)

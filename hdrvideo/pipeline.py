@@ -5,10 +5,11 @@
     open_clip     every source frame in order, with its time          clip/read.py
     HandFollower  where the hands are, frame by frame                 crop/follow.py
       PalmFinder    palms in the whole frame, when needed             crop/find.py
-      take_hands    the square crops and their way back               crop/take.py
-      FrameStage    one crop -> one hand                              frame/stage.py
+      Segmenter     both hands' masks                                 crop/segment.py
+      HandReader    the square crops and their way back               crop/read.py
+      FrameStage    one crop -> one hand, painted bare where needed   frame/stage.py
     SideDecider   which hand is right and which is left               crop/sides.py
-    lift_hands    2D joints and 3D shape -> millimetres in the camera frame/lift.py
+    lift_pairs    2D joints and 3D shape -> millimetres in the camera frame/lift.py
     MotionStage   bridging and smoothing over windows                 motion/stage.py
 
 Everything is a stream: memory does not grow with the length of the clip.
@@ -27,8 +28,8 @@ from hdrvideo.clip import open_clip
 from hdrvideo.config import Settings
 from hdrvideo.crop.follow import HandFollower
 from hdrvideo.crop.sides import SideDecider, SidedFrame
-from hdrvideo.datatypes import N_JOINTS, ClipInfo, Frame
-from hdrvideo.frame.lift import lift_hands
+from hdrvideo.datatypes import N_JOINTS, ClipInfo, Frame, KeptCrop
+from hdrvideo.frame.lift import lift_pairs
 from hdrvideo.geometry import Camera
 from hdrvideo.handmask import HandMask
 from hdrvideo.motion.stage import MotionStage
@@ -48,6 +49,7 @@ ASSUMED_FOV_DEG = 60.0
 DEOCCLUDED_SHARE = 0.25
 Window = tuple[PoseTrack, FrameLedger]
 OnMasks = Callable[[int, int, HandMask], None]
+OnCrops = Callable[[int, int, KeptCrop], None]
 
 
 def annotate(
@@ -86,6 +88,7 @@ def pose_windows(
     settings: Settings,
     parts: Parts,
     on_masks: OnMasks | None = None,
+    on_crops: OnCrops | None = None,
 ) -> Iterator[Window]:
     """Run the whole journey over a clip.
 
@@ -96,6 +99,7 @@ def pose_windows(
         parts: The nets, from :func:`hdrvideo.build.build_parts`.
         on_masks: Called with frame index, side and masks, in the order of frames, for every hand
             that has masks.
+        on_crops: Called likewise with every hand's picture; None = no picture is made.
 
     Yields:
         Consecutive windows of the track and of the frame ledger.
@@ -107,12 +111,16 @@ def pose_windows(
         resolution_px=parts.frame_stage.resolution_px,
         settings=settings.follow,
         segmenter=parts.segmenter,
+        paint=parts.frame_stage.paint if parts.frame_stage.can_paint else None,
+        keep_crops=on_crops is not None,
     )
     sides = SideDecider(settings.side, mirror=settings.mirror)
     motion = MotionStage(settings.motion)
     for sided in sided_frames(frames, follower, sides):
         if on_masks is not None:
             give_masks(sided, on_masks)
+        if on_crops is not None:
+            give_crops(sided, on_crops)
         yield from motion.push(*assemble(sided, meta))
     yield from motion.finish()
 
@@ -136,6 +144,14 @@ def give_masks(frames: list[SidedFrame], take: OnMasks) -> None:
         for side, hand in enumerate(frame.hands):
             if hand is not None and hand.mask is not None:
                 take(frame.frame.index, side, hand.mask)
+
+
+def give_crops(frames: list[SidedFrame], take: OnCrops) -> None:
+    """Hand on every picture of a hand, in the order of frames."""
+    for frame in frames:
+        for side, hand in enumerate(frame.hands):
+            if hand is not None and hand.crop is not None:
+                take(frame.frame.index, side, hand.crop)
 
 
 def track_meta(info: ClipInfo, settings: Settings) -> TrackMeta:
@@ -170,6 +186,7 @@ def assemble(frames: list[SidedFrame], meta: TrackMeta) -> Window:
     xyz = np.full((t, 2, 21, 3), np.nan, dtype=np.float32)
     confidence = np.full((t, 2, 21), np.nan, dtype=np.float32)
     side_score = np.full((t, 2), np.nan, dtype=np.float32)
+    hidden = np.full((t, 2), np.nan)
     provenance = np.full((t, 2), ABSENT, dtype=np.uint8)
     mirror = bool(meta.settings["mirror"])
     for n, frame in enumerate(frames):
@@ -180,10 +197,12 @@ def assemble(frames: list[SidedFrame], meta: TrackMeta) -> Window:
             confidence[n, side] = hand.confidence
             shows_right = (side == 0) != mirror
             side_score[n, side] = hand.right_score if shows_right else 1 - hand.right_score
-            is_hidden = hand.mask is not None and hand.mask.hidden_share() > DEOCCLUDED_SHARE
+            if hand.mask is not None:
+                hidden[n, side] = hand.mask.hidden_share()
+            is_hidden = hidden[n, side] > DEOCCLUDED_SHARE
             provenance[n, side] = DEOCCLUDED if is_hidden else OBSERVED
-    there = provenance != ABSENT
-    xyz[there] = lift_hands(uv[there], xyz[there], meta.camera)
+    lifted = lift_pairs(uv, xyz, meta.camera, confidence=confidence, hidden=hidden)
+    xyz = lifted.astype(np.float32)
     visible = np.stack([seen_joints(frame, meta) for frame in frames])
     pts = np.array([f.frame.pts for f in frames], dtype=np.int64)
     index = np.array([f.frame.index for f in frames], dtype=np.int64)

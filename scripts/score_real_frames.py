@@ -18,6 +18,7 @@ thresholds, must find the hands by itself; who is whose is decided as in the ben
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -79,7 +80,10 @@ def read_hand(
     with torch.inference_mode():
         if isinstance(shpe, DetShpe):
             said = shpe.look(crops.rgb)
-            answers = {"landmark": said.landmark, "ours": said.poses}
+            # As `annotate` may take them: see `shpe_2d` of the settings.
+            middle_px = (said.landmark.uv_crop_px + said.poses.uv_crop_px) / 2
+            mean = replace(said.poses, uv_crop_px=middle_px)
+            answers = {"landmark": said.landmark, "ours": said.poses, "ours, mean 2D": mean}
         else:
             answers = {"landmark": shpe(crops.rgb)}
     readings = []

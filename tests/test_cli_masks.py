@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -14,9 +15,11 @@ from hdrvideo import jobs
 from hdrvideo.cli import app, main
 from hdrvideo.clip import open_clip
 from hdrvideo.config import Settings
+from hdrvideo.datatypes import KeptCrop
 from hdrvideo.errors import ClipError, SettingsError, TrackError, WriteError
 from hdrvideo.geometry import CropSquare
 from hdrvideo.handmask import HandMask
+from hdrvideo.output.crops import CropReader
 from hdrvideo.output.masks import MaskReader
 from hdrvideo.pipeline import track_meta
 
@@ -32,7 +35,14 @@ def mask_of(frame: int, side: int) -> HandMask:
     return HandMask(square, FULL * (1 - side), FULL)
 
 
-def made_windows(frames, info, settings, parts, on_masks=None):
+def crop_of(frame: int, side: int) -> KeptCrop:
+    """Give a picture of one colour where the mask is; only the right hand was painted."""
+    colour = np.full((32, 32, 3), (40 * frame, 200, 90 + 60 * side), np.uint8)
+    jpeg = cv2.imencode(".jpg", colour[..., ::-1])[1].tobytes()
+    return KeptCrop(mask_of(frame, side).square.frame_from_crop(32), jpeg, side == 0)
+
+
+def made_windows(frames, info, settings, parts, on_masks=None, on_crops=None):
     """Give a track of two waving hands, and masks from the second frame on."""
     pts = np.array([frame.pts for frame in frames], np.int64)
     track = make_track(len(pts), meta=track_meta(info, settings), pts=pts)
@@ -40,6 +50,8 @@ def made_windows(frames, info, settings, parts, on_masks=None):
         for side in (0, 1):
             if on_masks is not None:
                 on_masks(frame, side, mask_of(frame, side))
+            if on_crops is not None:
+                on_crops(frame, side, crop_of(frame, side))
     yield track, make_ledger(track)
 
 
@@ -83,8 +95,26 @@ def test_masks_are_not_kept_otherwise(clip: Path) -> None:
     assert sorted(p.name for p in results(clip).iterdir()) == sorted(jobs.FILES)
 
 
+def test_crops_are_kept_when_asked_for(clip: Path) -> None:
+    assert annotate(clip, "--keep", "crops").exit_code == 0
+    names = sorted(p.name for p in results(clip).iterdir())
+    assert names == sorted([*jobs.FILES, "crops.parquet"])
+    with CropReader(results(clip) / "crops.parquet") as reader:
+        assert reader.pictures(0) == (None, None)
+        for frame in range(1, 4):
+            for side, picture in enumerate(reader.pictures(frame)):
+                colour = np.array([40 * frame, 200, 90 + 60 * side])
+                assert np.abs(picture.rgb_u8 - colour).max() <= 3
+                assert picture.painted == (side == 0)
+    # Both, and then neither: nothing stays that belongs to another track.
+    assert annotate(clip, "--overwrite", "--keep", "crops", "--keep", "masks").exit_code == 0
+    assert sorted(p.name for p in results(clip).iterdir()) == sorted([*names, "masks.parquet"])
+    assert annotate(clip, "--overwrite").exit_code == 0
+    assert sorted(p.name for p in results(clip).iterdir()) == sorted(jobs.FILES)
+
+
 def test_no_masks_leave_an_empty_file(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def silent(frames, info, settings, parts, on_masks=None):
+    def silent(frames, info, settings, parts, on_masks=None, on_crops=None):
         yield from made_windows(frames, info, settings, parts)
 
     monkeypatch.setattr(jobs, "pose_windows", silent)
@@ -116,8 +146,8 @@ def test_a_run_that_fails_leaves_old_files_as_they_are(
     annotate(clip, "--keep", "masks")
     before = {p.name: p.read_bytes() for p in results(clip).iterdir()}
 
-    def failing(frames, info, settings, parts, on_masks=None):
-        yield from made_windows(frames, info, settings, parts, on_masks)
+    def failing(frames, info, settings, parts, on_masks=None, on_crops=None):
+        yield from made_windows(frames, info, settings, parts, on_masks, on_crops)
         raise ClipError("the clip is gone")
 
     monkeypatch.setattr(jobs, "pose_windows", failing)
@@ -137,12 +167,12 @@ def test_an_unknown_word_to_keep_is_wrong_use(
     clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = clip.parent / "out"
-    assert run_main(monkeypatch, "annotate", clip, "-o", out, "--keep", "crops") == 2
-    assert "keep is 'crops', expected one of masks" in capsys.readouterr().err
+    assert run_main(monkeypatch, "annotate", clip, "-o", out, "--keep", "heat") == 2
+    assert "keep is 'heat', expected one of masks, crops" in capsys.readouterr().err
     assert not out.exists()
-    with pytest.raises(SettingsError, match="keep is 'crops'"):
+    with pytest.raises(SettingsError, match="keep is 'heat'"):
         jobs.annotate_to(
-            clip, out, settings=Settings(), parts=PARTS, keep=frozenset({"crops", "masks"})
+            clip, out, settings=Settings(), parts=PARTS, keep=frozenset({"heat", "masks"})
         )
 
 
@@ -159,6 +189,30 @@ def test_panels_are_rendered_side_by_side(clip: Path) -> None:
     # The masks panel's right hand: orange in the middle of its square.
     red, _, blue = frames[2].rgb_u8[30, 113 + 32].astype(int)
     assert red - blue > 40
+
+
+def test_the_hands_panel_needs_masks_and_crops(clip: Path) -> None:
+    annotate(clip, "--keep", "masks", "--keep", "crops")
+    track = results(clip) / "track.parquet"
+    options = ["--panels", "masks,hands"]
+    done = CliRunner().invoke(app, ["render", str(clip), str(track), *options])
+    assert done.exit_code == 0, done.output
+    with open_clip(results(clip) / "masks_hands.mp4") as made:
+        assert (made.info.width, made.info.height) == (226, 66)
+        frames = list(made)
+    # The right hand's painted picture: upper row, third cell.
+    red, green, blue = frames[2].rgb_u8[16, 113 + 8 + 2 * 32 + 16].astype(int)
+    assert abs(red - 80) < 30
+    assert abs(green - 200) < 30
+    assert abs(blue - 90) < 30
+    out = clip.parent / "o.mp4"
+    (results(clip) / "crops.parquet").unlink()
+    with pytest.raises(TrackError, match=r"no crops .*crops.parquet; make them with .*--keep cro"):
+        jobs.render(clip, track, out, panels=("hands",))
+    (results(clip) / "masks.parquet").unlink()
+    with pytest.raises(TrackError, match=r"no masks .*masks.parquet; make them with .*--keep mas"):
+        jobs.render(clip, track, out, panels=("hands",))
+    assert not out.exists()
 
 
 def test_the_default_is_the_overlay_of_annotate(clip: Path) -> None:

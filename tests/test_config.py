@@ -135,8 +135,25 @@ def test_backward_reach_stays_within_the_delay():
 
 
 def test_top_level_errors():
-    with pytest.raises(SettingsError, match=r"Settings\.shpe is 'mano', expected 'landmark'"):
+    with pytest.raises(
+        SettingsError, match=r"Settings\.shpe is 'mano', expected 'landmark' or 'sm"
+    ):
         Settings(shpe="mano")
+    with pytest.raises(
+        SettingsError, match=r"Settings\.shpe_2d is 'both', expected 'landmark', 'ow"
+    ):
+        Settings(shpe_2d="both")
+    with pytest.raises(
+        SettingsError, match=r"Settings\.shpe_3d is 'mean', expected 'landmark' or "
+    ):
+        Settings(shpe_3d="mean")
+    with pytest.raises(SettingsError, match=r"Settings\.hasm is 'no', expected 'small' or 'off'"):
+        Settings(hasm="no")
+    # YAML reads a bare off as false.
+    with pytest.raises(
+        SettingsError, match=r"Settings\.hdrm is False, expected 'auto', 'small' or"
+    ):
+        Settings(hdrm=False)
     with pytest.raises(SettingsError, match=r"Settings\.engine is 'onnx', expected 'auto', 'tor"):
         Settings(engine="onnx")
     with pytest.raises(SettingsError, match="focal_px and fov_deg are both given; give one of"):
@@ -150,6 +167,22 @@ def test_top_level_errors():
     for wrong in (0, 1001):
         with pytest.raises(SettingsError, match=r"Settings\.image_rate is .*, expected a number"):
             Settings(image_rate=wrong)
+
+
+def test_hdrm_needs_masks_and_says_so_only_to_those_who_ask_for_it():
+    with pytest.raises(
+        SettingsError, match=r"hdrm is 'small' and Settings\.hasm is 'off', but HDRM"
+    ):
+        Settings(hasm="off", hdrm="small")
+    for hasm, hdrm, paints in (
+        ("small", "small", True),
+        ("small", "auto", True),
+        ("small", "off", False),
+        ("off", "auto", False),
+        ("off", "off", False),
+    ):
+        assert Settings(hasm=hasm, hdrm=hdrm).paints == paints
+    assert not Settings(hasm="off").paints
 
 
 def test_yaml_file(tmp_path):
@@ -189,7 +222,7 @@ def test_keys_of_mixed_kinds_are_refused_by_name(tmp_path):
 
 def test_shipped_configs_load():
     # Those of trainings are read by their own tests.
-    nets = ("hasm_", "hdrm_", "shpe_")
+    nets = ("hasm_", "hdrm_", "shpe_", "frame_")
     paths = [p for p in sorted(CONFIGS.rglob("*.yaml")) if not p.name.startswith(nets)]
     assert paths
     for path in paths:

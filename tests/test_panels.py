@@ -10,9 +10,11 @@ from tracks import make_meta, make_track, variable_rate
 
 from hdrvideo.datatypes import Frame
 from hdrvideo.errors import SettingsError, ShapeError, TrackError
-from hdrvideo.output.colours import LOST_RGB, SIDE_RGB
+from hdrvideo.geometry import CropSquare, apply_affine
+from hdrvideo.output.colours import EDGE_RGB, LOST_RGB, SIDE_RGB
+from hdrvideo.output.crops import HandPicture
 from hdrvideo.output.overlay import OverlayStyle, draw_overlay
-from hdrvideo.output.panels import check_panels, draw_masks, render_panels
+from hdrvideo.output.panels import check_panels, draw_hands, draw_masks, render_panels
 
 GREY = 128
 SIZE = (480, 640)
@@ -212,7 +214,7 @@ def test_render_refuses_another_clip():
 @pytest.mark.parametrize(
     ("panels", "text"),
     [
-        (["overlay", "hands"], "panel 'hands' is not known; use overlay, masks"),
+        (["overlay", "depth"], "panel 'depth' is not known; use overlay, masks, hands"),
         ([""], "panel '' is not known"),
         (["masks", "masks"], "panel 'masks' is named twice"),
         ([], "no panel is named; use overlay, masks"),
@@ -228,6 +230,10 @@ def test_panels_that_are_none_are_refused(panels, text):
 def test_masks_must_be_given():
     with pytest.raises(SettingsError, match="panel 'masks' has nothing to draw; give masks_of"):
         rendered([], [], panels=["masks"])
+    with pytest.raises(SettingsError, match="panel 'hands' has nothing to draw; give masks_of"):
+        rendered([], [], panels=["hands"], pictures_of=lambda index: (None, None))
+    with pytest.raises(SettingsError, match="panel 'hands' has nothing to draw; give pictures_of"):
+        rendered([], [], panels=["hands"], masks_of=lambda index: two_discs())
 
 
 def test_drawing_keeps_up_with_the_clip():
@@ -239,3 +245,85 @@ def test_drawing_keeps_up_with_the_clip():
         draw_masks(frame, visible, amodal)
     # Measured 2.5 ms on one busy core.
     assert (time.process_time() - start) / 30 < 0.015
+
+
+def pictures_of_discs(affine_of, painted=(True, True)):
+    """Give a green picture for each hand, 64 px a side."""
+    green = np.full((64, 64, 3), (20, 200, 20), np.uint8)
+    return tuple(HandPicture(green, affine_of(side), painted[side]) for side in (0, 1))
+
+
+def test_hands_stand_in_two_rows_of_crop_masks_and_picture():
+    v, u = np.mgrid[: SIZE[0], : SIZE[1]]
+    frame = np.stack([u * 0.35, v * 0.5, 0 * u + 90], axis=-1).astype(np.uint8)
+    visible, amodal = two_discs()
+    squares = (CropSquare(240, 240, 180, 0.4), CropSquare(360, 240, 200, -0.3, True))
+    pictures = pictures_of_discs(lambda side: squares[side].frame_from_crop(64), (True, False))
+    panel = draw_hands(frame, visible, amodal, pictures)
+    assert panel.shape == frame.shape
+    # Three cells of 213 px in each of two rows, with a rim above and below.
+    cell, top = 213, 27
+    assert (panel[:top] == EDGE_RGB).all()
+    assert (panel[-top:] == EDGE_RGB).all()
+    inner = slice(40, cell - 6)
+    for side, square in enumerate(squares):
+        row = panel[top + side * cell :][:cell]
+        crop, masks, bare = (row[:, 0 + k * cell :][inner, inner] for k in range(3))
+        # A crop's pixel is its place in the frame, whose colours are its places.
+        places = np.stack(np.mgrid[:cell, :cell][::-1], axis=-1)
+        there = apply_affine(square.frame_from_crop(cell), places)[inner, inner]
+        assert np.abs(crop[..., 0] - there[..., 0] * 0.35).max() < 2
+        assert np.abs(crop[..., 1] - there[..., 1] * 0.5).max() < 2
+        assert (bare == (20, 200, 20)).all()
+        seen = visible[side][tuple(there.round().astype(int).reshape(-1, 2).T[::-1])]
+        paint = np.array(SIDE_RGB[side]) // 2 + crop // 2
+        is_paint = (np.abs(masks - paint.astype(int)).max(axis=2) <= 2).ravel()
+        assert is_paint[seen].mean() > 0.7
+        assert is_paint[~seen].mean() < 0.05
+
+
+def test_a_hand_without_a_picture_has_dark_cells_with_its_letter():
+    frame = grey(make_track(1))
+    right, _ = pictures_of_discs(lambda side: CropSquare(240, 240, 180).frame_from_crop(64))
+    panel = draw_hands(frame, *two_discs(), (right, None))
+    both = draw_hands(frame, *two_discs(), (right, right))
+    np.testing.assert_array_equal(panel[:240], both[:240])
+    lower = panel[240:453]
+    is_dark = (lower == LOST_RGB).all(axis=2)
+    assert 0.97 < is_dark[:, :639].mean() < 1
+    assert (lower[~is_dark] == SIDE_RGB[1]).all(axis=-1).any()
+    # What was not painted says so.
+    other, _ = pictures_of_discs(
+        lambda side: CropSquare(240, 240, 180).frame_from_crop(64), (False, False)
+    )
+    changed = (draw_hands(frame, *two_discs(), (other, None)) != panel).any(axis=2)
+    assert changed.any()
+    assert not changed[:, :420].any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (48, 20), (33, 200)])
+def test_the_hands_panel_is_as_large_as_any_frame(size):
+    frame = np.zeros((*size, 3), np.uint8)
+    none = np.zeros((2, *size), bool)
+    pictures = pictures_of_discs(lambda side: CropSquare(0, 0, 30).frame_from_crop(64))
+    for given in (pictures, (None, None)):
+        assert draw_hands(frame, none, none, given).shape == frame.shape
+
+
+def test_the_hands_panel_is_asked_for_each_frame_once():
+    track = make_track(3)
+    asked = []
+    none = (None, None)
+    options = {
+        "panels": ("hands", "masks"),
+        "masks_of": lambda index: asked.append(index) or two_discs(),
+        "pictures_of": lambda index: asked.append(index) or none,
+        "style": OverlayStyle(strip=False),
+    }
+    pictures, _ = rendered(frames_of(track, lost=(2,)), [track], **options)
+    assert asked == [0, 0, 1, 1, 2, 2]
+    np.testing.assert_array_equal(pictures[0][:, :640], draw_hands(grey(track), *two_discs(), none))
+    np.testing.assert_array_equal(pictures[0][:, 640:], draw_masks(grey(track), *two_discs()))
+    np.testing.assert_array_equal(pictures[2][:, :640], pictures[2][:, 640:])
+    with pytest.raises(ShapeError, match=r"amodal is bool \(2, 480, 600\), expected bool"):
+        draw_hands(grey(track), two_discs()[0], two_discs()[1][..., :600], none)

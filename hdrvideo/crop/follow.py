@@ -10,12 +10,13 @@ With a segmenter, both hands' masks are looked at in every frame: they find the 
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from hdrvideo.config import FollowSettings
+from hdrvideo.crop.bare import believed, masked_hands
 from hdrvideo.crop.find import FoundPalm, PalmFinder, tiles, whole_frame
 from hdrvideo.crop.guide import MaskGuide
 from hdrvideo.crop.masked import (
@@ -30,23 +31,26 @@ from hdrvideo.crop.masked import (
     squares_from_mask,
     track_for,
 )
+from hdrvideo.crop.read import HandReader, Paint, Read
 from hdrvideo.crop.segment import SeenHands, Segmenter, pair_square
 from hdrvideo.crop.sighting import (
     N_TRACKS,
     Sighting,
     Track,
     TrackedFrame,
+    are_double,
     covers,
+    go_on,
     is_near,
     lies_on,
     moved_farther,
-    moved_mask,
     overlap,
     place_for,
+    undo_jump,
 )
-from hdrvideo.crop.take import Pyramid, take_hands
-from hdrvideo.datatypes import Frame, HandCrops, HandPoses
-from hdrvideo.geometry import CropSquare, points_box, square_from_pose
+from hdrvideo.crop.take import Pyramid
+from hdrvideo.datatypes import Frame
+from hdrvideo.geometry import points_box, square_from_pose
 from hdrvideo.handmask import HandMask
 from hdrvideo.track import DUPLICATE, FRAME_LOST, LOW_PRESENCE
 
@@ -58,15 +62,29 @@ class HandFollower:
         self,
         *,
         finder: PalmFinder,
-        read_hands: Callable[[HandCrops], HandPoses],
+        read_hands: Read,
         resolution_px: int,
         settings: FollowSettings,
         segmenter: Segmenter | None = None,
+        paint: Paint | None = None,
+        keep_crops: bool = False,
     ) -> None:
+        """Take the nets.
+
+        Args:
+            finder: Finds palms.
+            read_hands: Reads crops.
+            resolution_px: Their side in their own pixels.
+            settings: What may be changed.
+            segmenter: Sees masks; None = nobody does.
+            paint: Makes hands bare by their masks; None = they are read only as they are.
+            keep_crops: Leave a picture of each hand in its sighting.
+        """
         self._finder = finder
         self._guide = None if segmenter is None else MaskGuide(segmenter)
-        self._read_hands = read_hands
-        self._resolution_px = resolution_px
+        self._read = HandReader(
+            read_hands, resolution_px=resolution_px, paint=paint, keep_crops=keep_crops
+        )
         self._settings = settings
         self._tracks: list[Track | None] = [None] * N_TRACKS
         self._recent: deque[tuple[TrackedFrame, Pyramid | None]] = deque(
@@ -98,27 +116,11 @@ class HandFollower:
             self._search(row, pyramid)
         if self._guide is not None:
             self._look(self._guide, row, pyramid, everywhere=must_search)
+        if self._read.keeps_crops:
+            self._read.leave_pictures(row, self._tracks, pyramid)
         self._forget(row)
         self._recent.append((row, pyramid))
         return row
-
-    def _read(
-        self, pyramid: Pyramid, squares: list[CropSquare], births: list[int]
-    ) -> list[Sighting]:
-        if not squares:
-            return []
-        poses = self._read_hands(take_hands(pyramid, squares, self._resolution_px))
-        return [
-            Sighting(
-                uv_px=poses.uv_px[i],
-                xyz_mm=poses.xyz_mm[i],
-                confidence=poses.confidence[i],
-                presence=float(poses.presence[i]),
-                right_score=float(poses.right_score[i]),
-                birth=births[i],
-            )
-            for i in range(len(poses))
-        ]
 
     def _follow(self, row: TrackedFrame, pyramid: Pyramid) -> None:
         """Read each track's hand where its last pose says; drop what is no hand or a double."""
@@ -140,7 +142,7 @@ class HandFollower:
             row.sightings[loser] = None
             row.reasons[loser] = DUPLICATE
             self._lose(loser)
-        self._undo_jump(row)
+        undo_jump(row, self._tracks)
         for i, kept in enumerate(row.sightings):
             if kept is not None:
                 self._keep(i, kept, row.frame)
@@ -152,22 +154,6 @@ class HandFollower:
             self._tracks[i] = None
         else:
             track.n_missed += 1
-
-    def _undo_jump(self, row: TrackedFrame) -> None:
-        """Give a hand back to the track it belongs to, if the other track slipped onto it.
-
-        When two hands are close and one is lost, both crops show the hand that is left, and the
-        wrong track may be the one that keeps it.
-        """
-        for i, j in ((0, 1), (1, 0)):
-            sighting, own, other = row.sightings[i], self._tracks[i], self._tracks[j]
-            if sighting is None or row.sightings[j] is not None or own is None or other is None:
-                continue
-            if other.jump_px(sighting) < 0.5 * own.jump_px(sighting):
-                row.sightings[j] = replace(sighting, birth=other.last.birth)
-                row.sightings[i] = None
-                row.reasons[i] = LOW_PRESENCE
-                return
 
     def _read_ahead(self, track: Track, pyramid: Pyramid) -> Sighting:
         """Look once more: where a fast hand would be if it went on, as it leaves its crop.
@@ -181,27 +167,10 @@ class HandFollower:
         return self._read(pyramid, [square], [track.last.birth])[0]
 
     def _keep(self, i: int, sighting: Sighting, frame: Frame) -> None:
-        mirror = sighting.right_score < 0.5
-        old = self._tracks[i]
-        if old is not None and 0.2 < sighting.right_score < 0.8:
-            mirror = old.mirror
-        step_px, mask = np.zeros((1, 2), dtype=np.float32), None
-        if old is not None and old.last.birth == sighting.birth:
-            step_px = (sighting.uv_px - old.last.uv_px).mean(axis=0, keepdims=True)
-            mask = None if old.mask is None else moved_mask(old.mask, step_px)
-            if old.seen_seconds == frame.pts_seconds:
-                # Read or moved a second time in this frame: the way from the frame before counts.
-                step_px = old.step_px + step_px
-        read_seconds = frame.pts_seconds
-        if sighting.carried and old is not None:
-            read_seconds = old.read_seconds
-        self._tracks[i] = Track(
-            sighting, step_px, frame.pts_seconds, read_seconds, mirror, mask=mask
-        )
+        self._tracks[i] = go_on(self._tracks[i], sighting, frame.pts_seconds)
 
     def _is_double(self, a: Sighting, b: Sighting) -> bool:
-        distance_px = float(np.linalg.norm(a.uv_px - b.uv_px, axis=1).mean())
-        return distance_px < self._settings.double_distance * max(a.size_px, b.size_px)
+        return are_double(a, b, self._settings.double_distance)
 
     def _must_search(self, row: TrackedFrame) -> bool:
         self._since_search += 1
@@ -266,8 +235,11 @@ class HandFollower:
                 other is not None and self._is_double(sighting, other)
             ):
                 return
-            row.sightings[i] = sighting
             last = sighting
+            if self._read.keeps_crops:
+                crop = self._read.picture(pyramid, sighting, mirror=square.mirror)
+                sighting = replace(sighting, crop=crop)
+            row.sightings[i] = sighting
 
     def _look(
         self, guide: MaskGuide, row: TrackedFrame, pyramid: Pyramid, *, everywhere: bool
@@ -296,11 +268,29 @@ class HandFollower:
                 self._drop_unseen(row, i)
             else:
                 self._fit_to_mask(row, pyramid, i, mask)
-                sighting, track = row.sightings[i], self._tracks[i]
-                assert sighting is not None
-                assert track is not None
-                track.mask = mask
-                row.sightings[i] = track.last = replace(sighting, mask=mask)
+                self._wear(row, i, mask)
+        if self._read.can_paint:
+            self._read_bare(row, pyramid, seen, assigned.sides)
+
+    def _wear(self, row: TrackedFrame, i: int, mask: HandMask) -> None:
+        """Note the mask that a hand has in this frame."""
+        sighting, track = row.sightings[i], self._tracks[i]
+        assert sighting is not None
+        assert track is not None
+        track.mask = mask
+        row.sightings[i] = track.last = replace(sighting, mask=mask)
+
+    def _read_bare(
+        self, row: TrackedFrame, pyramid: Pyramid, seen: SeenHands, sides: Sequence[int | None]
+    ) -> None:
+        """Read hands anew that were painted whole and alone, and take what is to be believed."""
+        hands = masked_hands(row, self._tracks, seen, sides, self._settings)
+        for i, bare in self._read.bare(pyramid, hands).items():
+            found = believed(bare, hands[i], row.sightings[1 - i], self._settings)
+            if found is not None:
+                row.sightings[i] = found
+                self._keep(i, found, row.frame)
+                self._wear(row, i, hands[i].masks[0])
 
     def _fit_to_mask(self, row: TrackedFrame, pyramid: Pyramid, i: int, mask: HandMask) -> None:
         """Read a hand anew, or move its pose, where a sure mask says that it lies elsewhere."""

@@ -7,10 +7,10 @@ from functools import cached_property
 import numpy as np
 
 from hdrvideo.crop.find import FoundPalm
-from hdrvideo.datatypes import F32, Frame
+from hdrvideo.datatypes import F32, Frame, KeptCrop
 from hdrvideo.geometry import box_iou, points_box, square_from_pose
 from hdrvideo.handmask import HandMask
-from hdrvideo.track import NOT_FOUND
+from hdrvideo.track import LOW_PRESENCE, NOT_FOUND
 
 N_TRACKS = 2
 # Overlap (IoU) of two hands' boxes from which one of them may be a second reading of the other.
@@ -23,13 +23,14 @@ class Sighting:
 
     Attributes:
         uv_px: ``(21, 2)`` float32 in the frame.
-        xyz_mm: ``(21, 3)`` float32 round the hand's own centre, camera axes, scale guessed.
+        xyz_mm: ``(21, 3)`` float32, camera axes; any origin, scale guessed.
         confidence: ``(21,)`` float32 in 0..1.
         presence: Is there a hand, 0..1.
         right_score: Does it look like a right hand in the frame as shown, 0..1.
         birth: Index of the frame where its track was found; tells tracks apart.
         mask: What is seen of it and the whole of it; None where nobody looked.
         carried: Only its mask says that it is there; no pose of it was read that can be trusted.
+        crop: Its picture, where pictures are kept.
     """
 
     uv_px: F32
@@ -40,6 +41,7 @@ class Sighting:
     birth: int
     mask: HandMask | None = None
     carried: bool = False
+    crop: KeptCrop | None = None
 
     @cached_property
     def size_px(self) -> float:
@@ -104,6 +106,41 @@ def moved_mask(mask: HandMask, step_px: F32) -> HandMask:
     return replace(mask, square=replace(square, u_px=square.u_px + du, v_px=square.v_px + dv))
 
 
+def go_on(old: Track | None, sighting: Sighting, now_seconds: float) -> Track:
+    """Give a track as it is when its hand was seen; ``old`` is what it was, None for a new one."""
+    mirror = sighting.right_score < 0.5
+    if old is not None and 0.2 < sighting.right_score < 0.8:
+        mirror = old.mirror
+    step_px, mask = np.zeros((1, 2), dtype=np.float32), None
+    if old is not None and old.last.birth == sighting.birth:
+        step_px = (sighting.uv_px - old.last.uv_px).mean(axis=0, keepdims=True)
+        mask = None if old.mask is None else moved_mask(old.mask, step_px)
+        if old.seen_seconds == now_seconds:
+            # Read or moved a second time in this frame: the way from the frame before counts.
+            step_px = old.step_px + step_px
+    read_seconds = now_seconds
+    if sighting.carried and old is not None:
+        read_seconds = old.read_seconds
+    return Track(sighting, step_px, now_seconds, read_seconds, mirror, mask=mask)
+
+
+def undo_jump(row: TrackedFrame, tracks: Sequence[Track | None]) -> None:
+    """Give a hand back to the track it belongs to, if the other track slipped onto it.
+
+    When two hands are close and one is lost, both crops show the hand that is left, and the wrong
+    track may be the one that keeps it.
+    """
+    for i, j in ((0, 1), (1, 0)):
+        sighting, own, other = row.sightings[i], tracks[i], tracks[j]
+        if sighting is None or row.sightings[j] is not None or own is None or other is None:
+            continue
+        if other.jump_px(sighting) < 0.5 * own.jump_px(sighting):
+            row.sightings[j] = replace(sighting, birth=other.last.birth)
+            row.sightings[i] = None
+            row.reasons[i] = LOW_PRESENCE
+            return
+
+
 def covers(sighting: Sighting, palm: FoundPalm) -> bool:
     """Say whether a palm lies on a hand that is already followed."""
     middle = sighting.uv_px[[0, 5, 9, 13, 17]].mean(axis=0)
@@ -127,6 +164,12 @@ def lies_on(new: Sighting, known: Sighting) -> bool:
 def overlap(a: Sighting, b: Sighting) -> bool:
     """Say whether two hands' boxes overlap so much that they may be one hand."""
     return float(box_iou(points_box(a.uv_px), points_box(b.uv_px))) > _OVERLAP
+
+
+def are_double(a: Sighting, b: Sighting, limit: float) -> bool:
+    """Say whether two hands' joints are nearer than a limit, in crop sides: they are one hand."""
+    distance_px = float(np.linalg.norm(a.uv_px - b.uv_px, axis=1).mean())
+    return distance_px < limit * max(a.size_px, b.size_px)
 
 
 def is_near(a: Sighting, b: Sighting) -> bool:

@@ -7,7 +7,11 @@ import numpy as np
 import torch
 
 from hdrvideo.datatypes import U8, HandCrops
-from hdrvideo.geometry import CropSquare
+from hdrvideo.geometry import F64, CropSquare
+from hdrvideo.handmask import HandMask
+
+# A hand's own mask, and the other hand's.
+OwnAndOther = tuple[HandMask | None, HandMask | None]
 
 
 class Pyramid:
@@ -72,20 +76,47 @@ def to_tensor(crops_u8: list[U8]) -> torch.Tensor:
     return torch.from_numpy(scaled).permute(0, 3, 1, 2)
 
 
-def take_hands(pyramid: Pyramid, squares: list[CropSquare], resolution_px: int) -> HandCrops:
+def take_hands(
+    pyramid: Pyramid,
+    squares: list[CropSquare],
+    resolution_px: int,
+    masks: list[OwnAndOther] | None = None,
+) -> HandCrops:
     """Take the crops of one frame's hands.
 
     Args:
         pyramid: The frame.
         squares: One a hand, at least one.
         resolution_px: Side of the crops in their own pixels.
+        masks: One pair a hand, to paint it by; None = the hands are to be read as they are.
 
     Returns:
         The crops with their way back.
     """
     crops = [take_crop(pyramid, s, resolution_px, replicate=True) for s in squares]
+    affines = np.stack([s.frame_from_crop(resolution_px) for s in squares])
     return HandCrops(
         rgb=to_tensor(crops),
-        frame_from_crop=np.stack([s.frame_from_crop(resolution_px) for s in squares]),
+        frame_from_crop=affines,
         mirrored=np.array([s.mirror for s in squares]),
+        masks=None if masks is None else take_masks(masks, affines, resolution_px),
     )
+
+
+def take_masks(masks: list[OwnAndOther], affines: F64, resolution_px: int) -> torch.Tensor:
+    """Cut masks as crops are cut.
+
+    Args:
+        masks: One pair a hand.
+        affines: ``(B, 2, 3)``, crop pixels to frame pixels.
+        resolution_px: Side of the crops, R.
+
+    Returns:
+        ``(B, 4, R, R)`` float32; see :class:`~hdrvideo.datatypes.HandCrops`.
+    """
+    cut = np.zeros((len(masks), 2, 2, resolution_px, resolution_px), dtype=np.float32)
+    for crop, pair, affine in zip(cut, masks, affines, strict=True):
+        for kinds, mask in zip(crop, pair, strict=True):
+            if mask is not None:
+                kinds[:] = mask.in_crop(affine, resolution_px)
+    return torch.from_numpy(cut).flatten(1, 2)

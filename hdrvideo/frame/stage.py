@@ -1,14 +1,17 @@
 """FrameStage: crops in, hands in frame pixels out. The frame-level core's one door.
 
-Parts are handed in. Today there is one: SHPE. HASM and HDRM will stand before it, in here.
+Parts are handed in: SHPE, which reads a hand's joints from its crop, and HDRM, which first paints
+the hand whole and alone where masks say that something hides it or lies beside it.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from hdrvideo.datatypes import HandCrops, HandPoses
+from hdrvideo.datatypes import Bool, HandCrops, HandPoses
+from hdrvideo.errors import ShapeError
+from hdrvideo.frame.detnet import DetAnswer
 from hdrvideo.frame.shpe import CropPoses
 from hdrvideo.geometry import apply_affine, turn_xy
 
@@ -22,11 +25,65 @@ class Shpe(Protocol):
         """Read ``(B, 3, R, R)`` crops in 0..1."""
 
 
+class Looking(Protocol):
+    """What an estimator must offer that also tells the landmark net's answer."""
+
+    resolution_px: int
+
+    def look(self, rgb: torch.Tensor) -> DetAnswer:
+        """Read ``(B, 3, R, R)`` crops in 0..1, and tell all."""
+
+
+class Painter(Protocol):
+    """What HDRM must offer."""
+
+    def __call__(self, rgb: torch.Tensor, masks: torch.Tensor) -> Any:
+        """Paint crops by their masks; see :class:`hdrvideo.frame.hdrm.BareHands`."""
+
+
+class MixedShpe:
+    """``shpe: small``: of each quantity our own net's answer, the landmark net's, or both.
+
+    Both come from one pass. Confidence is our own net's, presence and side the landmark net's.
+    """
+
+    def __init__(self, shpe: Looking, *, uv: str, xyz: str) -> None:
+        """Join the answers.
+
+        Args:
+            shpe: Gives both.
+            uv: Whose joints in the picture: ``own``, ``landmark``, or their ``mean``.
+            xyz: Whose 3D shape: ``own`` or ``landmark``.
+        """
+        self.resolution_px = shpe.resolution_px
+        self._shpe = shpe
+        self._uv = uv
+        self._xyz = xyz
+
+    def __call__(self, rgb: torch.Tensor) -> CropPoses:
+        """Read ``(B, 3, R, R)`` crops in 0..1."""
+        answer = self._shpe.look(rgb)
+        own, landmark = answer.poses, answer.landmark
+        uv = {
+            "own": own.uv_crop_px,
+            "landmark": landmark.uv_crop_px,
+            "mean": (own.uv_crop_px + landmark.uv_crop_px) / 2,
+        }
+        return CropPoses(
+            uv_crop_px=uv[self._uv],
+            xyz_crop_mm=(own if self._xyz == "own" else landmark).xyz_crop_mm,
+            presence=own.presence,
+            looks_right=own.looks_right,
+            confidence=own.confidence,
+        )
+
+
 class FrameStage:
     """Reads hands from crops, batched over hands and frames."""
 
-    def __init__(self, *, shpe: Shpe, device: torch.device) -> None:
+    def __init__(self, *, shpe: Shpe, device: torch.device, hdrm: Painter | None = None) -> None:
         self._shpe = shpe
+        self._hdrm = hdrm
         self._device = device
 
     @property
@@ -34,8 +91,38 @@ class FrameStage:
         """Side of the crops that it wants."""
         return self._shpe.resolution_px
 
+    @property
+    def can_paint(self) -> bool:
+        """Whether there is an HDRM."""
+        return self._hdrm is not None
+
+    def paint(self, crops: HandCrops) -> tuple[HandCrops, Bool]:
+        """Make hands bare: whole and alone.
+
+        Args:
+            crops: With masks.
+
+        Returns:
+            The bare crops, to be read as they are, and ``(B,)`` which of them were painted: the
+            others had nothing to paint and are as they came.
+
+        Raises:
+            ShapeError: The crops have no masks, or there is no HDRM.
+        """
+        if self._hdrm is None or crops.masks is None:
+            missing = "HDRM" if self._hdrm is None else "masks"
+            raise ShapeError(f"crops are to be painted without {missing}; see FrameStage.can_paint")
+        bare = self._hdrm(crops.rgb, crops.masks)
+        painted = HandCrops(bare.rgb, crops.frame_from_crop, crops.mirrored)
+        return painted, np.asarray(bare.is_painted.numpy())
+
     def __call__(self, crops: HandCrops) -> HandPoses:
-        """Read a batch of crops; the poses come back in their frames, un-mirrored."""
+        """Read a batch of crops; the poses come back in their frames, un-mirrored.
+
+        Crops with masks are painted first, where there is an HDRM.
+        """
+        if self._hdrm is not None and crops.masks is not None:
+            crops, _ = self.paint(crops)
         with torch.inference_mode():
             poses = self._shpe(crops.rgb.to(self._device))
         uv_crop = poses.uv_crop_px.cpu().numpy()

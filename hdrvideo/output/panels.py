@@ -1,8 +1,9 @@
 """The review video's pictures: panels side by side, each of the same frame.
 
-``overlay`` shows both skeletons, ``masks`` which pixels are of which hand; see
-:mod:`hdrvideo.output.overlay` and :func:`draw_masks`. Reads no clip and writes none: frames come in
-and a consumer takes the pictures.
+``overlay`` shows both skeletons, ``masks`` which pixels are of which hand, ``hands`` each hand's
+crop, its masks and the hand as HDRM painted it; see :mod:`hdrvideo.output.overlay`,
+:func:`draw_masks` and :func:`draw_hands`. Reads no clip and writes none: frames come in and a
+consumer takes the pictures.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,8 @@ import numpy as np
 
 from hdrvideo.datatypes import N_SIDES, U8, Bool, Frame, check_array
 from hdrvideo.errors import SettingsError, TrackError
-from hdrvideo.output.colours import EDGE_RGB, SIDE_LETTERS, SIDE_RGB, TEXT_RGB
+from hdrvideo.output.colours import EDGE_RGB, LOST_RGB, RGB, SIDE_LETTERS, SIDE_RGB, TEXT_RGB
+from hdrvideo.output.crops import HandPicture, HandPictures
 from hdrvideo.output.overlay import (
     DEFAULT_STYLE,
     FONT,
@@ -26,10 +28,12 @@ from hdrvideo.output.overlay import (
 )
 from hdrvideo.track import PoseTrack
 
-PANELS: Final = ("overlay", "masks")
+PANELS: Final = ("overlay", "masks", "hands")
 
 # Gives the visible and the whole masks of a frame, each (2, H, W) bool.
 MasksOf = Callable[[int], tuple[Bool, Bool]]
+# Gives both hands' pictures of a frame.
+PicturesOf = Callable[[int], HandPictures]
 
 # The frame's brightness round the hands, in 0..1.
 _DIMMED: Final = 0.6
@@ -63,6 +67,7 @@ def render_panels(
     *,
     panels: Sequence[str] = ("overlay",),
     masks_of: MasksOf | None = None,
+    pictures_of: PicturesOf | None = None,
     style: OverlayStyle = DEFAULT_STYLE,
 ) -> int:
     """Draw every frame of a clip and hand it on with its own time.
@@ -73,33 +78,58 @@ def render_panels(
         write: Takes each picture ``(H, n W, 3)`` RGB of n panels, and its pts.
         panels: Of :data:`PANELS`, from left to right; the strip is on the first.
         masks_of: Gives the masks of a frame by its index; asked once for every frame, in order.
+        pictures_of: Gives the hands' pictures, likewise; the hands panel needs both.
         style: How the overlay looks.
 
     Returns:
         The number of pictures.
 
     Raises:
-        SettingsError: A panel is unknown or named twice, or it has no masks to draw.
+        SettingsError: A panel is unknown or named twice, or it has nothing to draw.
         TrackError: The track has other frames than the clip.
         ShapeError: A picture or mask is not of the track's size.
     """
     panels = check_panels(panels)
-    if "masks" in panels and masks_of is None:
-        raise SettingsError("panel 'masks' has nothing to draw; give masks_of")
-    bare = replace(style, strip=False)
+    for panel, missing in (("masks", "masks_of"), ("hands", "masks_of"), ("hands", "pictures_of")):
+        if panel in panels and (masks_of if missing == "masks_of" else pictures_of) is None:
+            raise SettingsError(f"panel {panel!r} has nothing to draw; give {missing}")
     count = 0
     for frame, track, row in _paired(frames, windows):
-        pictures = []
-        for panel in panels:
-            if panel == "masks" and masks_of is not None:
-                pictures.append(_masks_picture(frame, track, masks_of(frame.index)))
-            else:
-                pictures.append(draw_overlay(frame.rgb_u8, track, row, style=bare))
+        shown = _Shown(
+            frame,
+            track,
+            row,
+            masks=None if masks_of is None else masks_of(frame.index),
+            pictures=None if pictures_of is None else pictures_of(frame.index),
+        )
+        drawn = [shown.draw(panel, replace(style, strip=False)) for panel in panels]
         if style.strip:
-            draw_strip(pictures[0], track, row, "damaged" if frame.status == "damaged" else "")
-        write(np.hstack(pictures), frame.pts)
+            draw_strip(drawn[0], track, row, "damaged" if frame.status == "damaged" else "")
+        write(np.hstack(drawn), frame.pts)
         count += 1
     return count
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """All that panels draw of one frame."""
+
+    frame: Frame
+    track: PoseTrack
+    row: int
+    masks: tuple[Bool, Bool] | None
+    pictures: HandPictures | None
+
+    def draw(self, panel: str, style: OverlayStyle) -> U8:
+        meta, rgb_u8 = self.track.meta, self.frame.rgb_u8
+        if panel == "overlay" or self.masks is None:
+            return draw_overlay(rgb_u8, self.track, self.row, style=style)
+        if rgb_u8 is None:
+            return lost_picture(meta.width, meta.height, self.frame.index)
+        check_array("rgb_u8", rgb_u8, (meta.height, meta.width, 3), "uint8")
+        if panel == "hands" and self.pictures is not None:
+            return draw_hands(rgb_u8, *self.masks, self.pictures)
+        return draw_masks(rgb_u8, *self.masks)
 
 
 def draw_masks(rgb_u8: U8, visible: Bool, amodal: Bool) -> U8:
@@ -137,6 +167,76 @@ def draw_masks(rgb_u8: U8, visible: Bool, amodal: Bool) -> U8:
     for hand in hands:
         hand.letter(picture, amodal[1 - hand.side])
     return picture
+
+
+def draw_hands(rgb_u8: U8, visible: Bool, amodal: Bool, pictures: HandPictures) -> U8:
+    """Draw each hand's crop, the same with both hands' masks, and the hand as it was painted.
+
+    The right hand's row is above the left one's. Crops are as the nets get them, so a left hand
+    may be mirrored. A hand without a picture has dark cells with its letter.
+
+    Args:
+        rgb_u8: The frame ``(H, W, 3)``, left as it is.
+        visible: Seen parts ``(2, H, W)`` by side.
+        amodal: Whole hands ``(2, H, W)`` by side.
+        pictures: Of both hands.
+
+    Returns:
+        A new picture of the frame's size.
+
+    Raises:
+        ShapeError: The arrays do not fit together.
+    """
+    check_array("rgb_u8", rgb_u8, (None, None, 3), "uint8")
+    height, width = rgb_u8.shape[:2]
+    check_array("visible", visible, (N_SIDES, height, width), "bool")
+    check_array("amodal", amodal, (N_SIDES, height, width), "bool")
+    panel: U8 = np.full_like(rgb_u8, EDGE_RGB)
+    cell_px = max(min(width // 3, height // N_SIDES), 1)
+    first_u, first_v = (width - 3 * cell_px) // 2, (height - N_SIDES * cell_px) // 2
+    for side, picture in enumerate(pictures):
+        cells = [np.full((cell_px, cell_px, 3), LOST_RGB, np.uint8)] * 3
+        words = [SIDE_LETTERS[side]] * 3
+        if picture is not None:
+            cells = _hand_cells(picture, rgb_u8, visible, amodal, cell_px)
+            words = [SIDE_LETTERS[side], "masks", "painted" if picture.painted else "as it is"]
+        top = max(first_v + side * cell_px, 0)
+        for place, (cell, word) in enumerate(zip(cells, words, strict=True)):
+            left = max(first_u + place * cell_px, 0)
+            room = panel[top : top + cell_px, left : left + cell_px]
+            room[:] = cell[: room.shape[0], : room.shape[1]]
+            _caption(room, word, SIDE_RGB[side])
+    return panel
+
+
+def _hand_cells(
+    picture: HandPicture, rgb_u8: U8, visible: Bool, amodal: Bool, cell_px: int
+) -> list[U8]:
+    """Give a hand's crop, the same with masks, and its picture, each ``(cell_px, cell_px, 3)``."""
+    scale = len(picture.rgb_u8) / cell_px
+    affine = picture.frame_from_crop * (scale, scale, 1)
+    affine[:, 2] += picture.frame_from_crop[:, :2].sum(axis=1) * (scale - 1) / 2
+    size = (cell_px, cell_px)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    crop = cv2.warpAffine(rgb_u8, affine, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    masks = [
+        np.stack([cv2.warpAffine(one.view(np.uint8) * 255, affine, size, flags=flags) for one in m])
+        for m in (visible, amodal)
+    ]
+    way = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+    bare = cv2.resize(picture.rgb_u8, size, interpolation=way)
+    return [crop, draw_masks(crop, masks[0] >= 128, masks[1] >= 128), bare]
+
+
+def _caption(cell: U8, word: str, colour: RGB) -> None:
+    """Write a word into a cell's upper left corner, where it can be read there."""
+    scale = len(cell) / 400
+    if scale < 0.3:
+        return
+    at = (round(12 * scale), round(34 * scale))
+    line_px = max(1, round(2 * scale))
+    for rgb, thickness in ((EDGE_RGB, line_px + 2), (colour, line_px)):
+        cv2.putText(cell, word, at, FONT, scale, rgb, thickness, cv2.LINE_AA)
 
 
 @dataclass(frozen=True)
@@ -215,14 +315,6 @@ def _hatching(side: int, height: int, width: int) -> tuple[U8, U8]:
     lines = np.where(phase < line_px, np.uint8(255), np.uint8(0))
     edges = np.where(phase < line_px + edge_px, np.uint8(255), np.uint8(0))
     return lines, edges
-
-
-def _masks_picture(frame: Frame, track: PoseTrack, masks: tuple[Bool, Bool]) -> U8:
-    meta = track.meta
-    if frame.rgb_u8 is None:
-        return lost_picture(meta.width, meta.height, frame.index)
-    check_array("rgb_u8", frame.rgb_u8, (meta.height, meta.width, 3), "uint8")
-    return draw_masks(frame.rgb_u8, *masks)
 
 
 def _paired(

@@ -1,0 +1,141 @@
+"""Read hands from their crops: as they are, or bare, that is painted whole and alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from hdrvideo.crop.bare import MaskedHand
+from hdrvideo.crop.sighting import Sighting, Track, TrackedFrame
+from hdrvideo.crop.take import OwnAndOther, Pyramid, take_crop, take_hands
+from hdrvideo.datatypes import F32, U8, Bool, HandCrops, HandPoses, KeptCrop
+from hdrvideo.geometry import F64, CropSquare, square_from_pose
+
+# Crops wait for seconds until their side is known, and a minute has thousands: a JPEG of this
+# quality, with full colour, is a fifth of a PNG and some two grey levels off.
+_JPEG_OPTIONS: Final = [
+    cv2.IMWRITE_JPEG_QUALITY,
+    95,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+]
+
+Read = Callable[[HandCrops], HandPoses]
+# Gives bare crops, and (B,) which of them were painted.
+Paint = Callable[[HandCrops], tuple[HandCrops, Bool]]
+
+
+class HandReader:
+    """Cuts hands out of frames and has them read."""
+
+    def __init__(
+        self,
+        read: Read,
+        *,
+        resolution_px: int,
+        paint: Paint | None = None,
+        keep_crops: bool = False,
+    ) -> None:
+        """Take what reads crops of a side, and what paints them.
+
+        Args:
+            read: Reads crops.
+            resolution_px: Their side in their own pixels.
+            paint: Makes hands bare; None = no hand is painted.
+            keep_crops: Keep pictures of the hands.
+        """
+        self.keeps_crops = keep_crops
+        self.can_paint = paint is not None
+        self._read = read
+        self._paint = paint
+        self._resolution_px = resolution_px
+        self._painted: dict[int, KeptCrop] = {}
+
+    def __call__(
+        self, pyramid: Pyramid, squares: list[CropSquare], births: Sequence[int]
+    ) -> list[Sighting]:
+        """Read what squares of a frame show, in one batch.
+
+        Args:
+            pyramid: The frame.
+            squares: Where to look.
+            births: One a square; see :class:`~hdrvideo.crop.sighting.Sighting`.
+        """
+        if not squares:
+            return []
+        return _sightings(self._read(take_hands(pyramid, squares, self._resolution_px)), births)
+
+    def bare(self, pyramid: Pyramid, hands: dict[int, MaskedHand]) -> dict[int, Sighting]:
+        """Paint hands and read them anew, in one batch.
+
+        Args:
+            pyramid: The frame.
+            hands: By track.
+
+        Returns:
+            What was read, by track. A hand that has nothing to paint is not among them and is
+            not read again.
+        """
+        may = [i for i, hand in hands.items() if hand.may_need_painting()]
+        if self._paint is None or not may:
+            return {}
+        masks: list[OwnAndOther] = [hands[i].masks for i in may]
+        squares = [hands[i].square for i in may]
+        crops, is_painted = self._paint(take_hands(pyramid, squares, self._resolution_px, masks))
+        painted = [i for i, is_done in zip(may, is_painted, strict=True) if is_done]
+        if not painted:
+            return {}
+        bare = crops.only(is_painted)
+        if self.keeps_crops:
+            for k, i in enumerate(painted):
+                rgb_u8 = _to_u8(np.moveaxis(bare.rgb[k].numpy(), 0, -1))
+                self._painted[i] = _kept(rgb_u8, bare.frame_from_crop[k], painted=True)
+        read = _sightings(self._read(bare), [hands[i].sighting.birth for i in painted])
+        return dict(zip(painted, read, strict=True))
+
+    def leave_pictures(
+        self, row: TrackedFrame, tracks: Sequence[Track | None], pyramid: Pyramid
+    ) -> None:
+        """Leave each hand's picture in its row; tracks do without, theirs would be of a past frame.
+
+        A hand that was painted is shown so, also where its first reading stayed.
+        """
+        for i, (sighting, track) in enumerate(zip(row.sightings, tracks, strict=True)):
+            if sighting is not None and track is not None:
+                crop = self._painted.get(i)
+                if crop is None:
+                    crop = self.picture(pyramid, sighting, mirror=track.mirror)
+                row.sightings[i] = replace(sighting, crop=crop)
+        self._painted = {}
+
+    def picture(self, pyramid: Pyramid, sighting: Sighting, *, mirror: bool) -> KeptCrop:
+        """Give the picture of a hand as it is, in the square round its pose."""
+        square = square_from_pose(sighting.uv_px, mirror=mirror)
+        rgb_u8 = take_crop(pyramid, square, self._resolution_px, replicate=True)
+        return _kept(rgb_u8, square.frame_from_crop(self._resolution_px), painted=False)
+
+
+def _sightings(poses: HandPoses, births: Sequence[int]) -> list[Sighting]:
+    return [
+        Sighting(
+            uv_px=poses.uv_px[i],
+            xyz_mm=poses.xyz_mm[i],
+            confidence=poses.confidence[i],
+            presence=float(poses.presence[i]),
+            right_score=float(poses.right_score[i]),
+            birth=birth,
+        )
+        for i, birth in enumerate(births)
+    ]
+
+
+def _to_u8(rgb: F32) -> U8:
+    return (rgb * 255 + 0.5).astype(np.uint8)
+
+
+def _kept(rgb_u8: U8, frame_from_crop: F64, *, painted: bool) -> KeptCrop:
+    bgr_u8: Any = cv2.cvtColor(rgb_u8, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", bgr_u8, _JPEG_OPTIONS)
+    return KeptCrop(frame_from_crop, jpeg.tobytes(), painted)
