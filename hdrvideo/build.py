@@ -1,6 +1,7 @@
 """Settings and weights to ready parts: the only place where nets are put together."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, Hdrm, HdrmNet
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
 
-WEIGHTS = ("palm", "landmark", "hasm")
+WEIGHTS = ("palm", "landmark", "hasm", "shpe")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,27 @@ def pick_device(name: str) -> torch.device:
 def build_net(name: str, net: nn.Module, device: torch.device) -> nn.Module:
     """Load shipped weights into a net and make it ready for inference, channels last."""
     load_weights(net, weights_path(name))
+    return ready(net, device)
+
+
+def small_shpe(path: Path | None = None) -> DetNetSmall:
+    """Load our own SHPE, small size; the landmark net within it is the shipped one.
+
+    Args:
+        path: Its weights; None = those that are shipped.
+
+    Raises:
+        WeightsError: Weights are missing or damaged, or do not fit.
+    """
+    landmark = LandmarkNet()
+    load_weights(landmark, weights_path("landmark"))
+    net = DetNetSmall(landmark)
+    load_weights(net, path or weights_path("shpe"), kept=DetNetSmall.LANDMARK_PARTS)
+    return net
+
+
+def ready(net: nn.Module, device: torch.device) -> nn.Module:
+    """Make a net ready for inference, channels last."""
     net.requires_grad_(requires_grad=False)
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net.eval()
@@ -90,8 +112,7 @@ def _build_shpe(settings: Settings, engine: str, device: torch.device) -> Shpe:
     if settings.shpe == "landmark":
         net = build_net("landmark", LandmarkNet(), device)
         return LandmarkShpe(make_runner(net, engine, resolution_px=LandmarkNet.RESOLUTION_PX))
-    # The landmark net is part of it.
-    net = DetReader(build_net("shpe", DetNetSmall(), device)).eval()
+    net = DetReader(ready(small_shpe(), device)).eval()
     size = DetNetSmall.RESOLUTION_PX
     shpe = DetShpe(make_runner(net, engine, resolution_px=size), resolution_px=size)
     return MixedShpe(shpe, uv=settings.shpe_2d, xyz=settings.shpe_3d)

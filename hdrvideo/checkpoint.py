@@ -1,5 +1,6 @@
 """Weights: safetensors files beside the package, loaded strictly. No pickle."""
 
+from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
 
@@ -16,18 +17,25 @@ def weights_path(name: str) -> Path:
     return Path(str(resources.files("hdrvideo"))) / "weights" / f"{name}.safetensors"
 
 
-def load_weights(net: nn.Module, path: Path) -> None:
+def load_weights(net: nn.Module, path: Path, *, kept: Collection[str] = ()) -> None:
     """Fill a net from a safetensors file; every tensor must fit, none may be left over.
 
     Args:
         net: The net; its parameters keep their own type (files hold fp16).
         path: The file.
+        kept: Parts of the net (first words of names) that keep their values where the file has
+            nothing of them.
 
     Raises:
         WeightsError: The file is missing, damaged, or of another net.
     """
     values = _read(path, "reinstall hdrvideo or see weights/MODEL_CARD.md")
-    wanted = net.state_dict()
+    there = {name.split(".")[0] for name in values}
+    wanted = {
+        name: value
+        for name, value in net.state_dict().items()
+        if name.split(".")[0] in there or name.split(".")[0] not in kept
+    }
     for name in sorted(set(wanted) ^ set(values)):
         where = "file" if name in wanted else "net"
         raise WeightsError(f"weights {path} do not fit: {name} is not in the {where}")
@@ -37,7 +45,8 @@ def load_weights(net: nn.Module, path: Path) -> None:
                 f"weights {path} do not fit: {name} is {tuple(value.shape)}, "
                 f"expected {tuple(wanted[name].shape)}"
             )
-    net.load_state_dict({name: value.to(torch.float32) for name, value in values.items()})
+    filled = {name: value.to(torch.float32) for name, value in values.items()}
+    net.load_state_dict({**net.state_dict(), **filled})
 
 
 def warm_start(net: nn.Module, path: Path) -> list[str]:

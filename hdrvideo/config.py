@@ -207,7 +207,7 @@ class Settings:
     motion: MotionSettings = field(default_factory=MotionSettings)
     hasm: str = "small"
     hdrm: str = "off"
-    shpe: str = "landmark"
+    shpe: str = "small"
     shpe_2d: str = "mean"
     shpe_3d: str = "own"
     engine: str = "auto"

@@ -189,11 +189,14 @@ class HandPoses:
     """A batch of hands as one picture shows them, in frame pixels and camera axes.
 
     Attributes:
-        uv_px: ``(B, 21, 2)`` float32, in the frame; may lie outside the picture.
+        uv_px: ``(B, 21, 2)`` float32, in the frame; may lie outside the picture. A hand is followed
+            by these.
         xyz_mm: ``(B, 21, 3)`` float32, camera axes; any origin, scale guessed.
         presence: ``(B,)`` float32 in 0..1, is there a hand.
         right_score: ``(B,)`` float32 in 0..1, does it look like a right hand in the frame as shown.
         confidence: ``(B, 21)`` float32 in 0..1.
+        refine_px: ``(B, 21, 2)`` float32, the way in the frame from ``uv_px`` to where the joints
+            are thought to be, all in all.
     """
 
     uv_px: F32
@@ -201,6 +204,7 @@ class HandPoses:
     presence: F32
     right_score: F32
     confidence: F32
+    refine_px: F32
 
     def __post_init__(self) -> None:
         b = len(self.presence)
@@ -209,6 +213,7 @@ class HandPoses:
         check_array("presence", self.presence, (b,), "float32")
         check_array("right_score", self.right_score, (b,), "float32")
         check_array("confidence", self.confidence, (b, N_JOINTS), "float32")
+        check_array("refine_px", self.refine_px, (b, N_JOINTS, 2), "float32")
 
     def __len__(self) -> int:
         return len(self.presence)

@@ -193,7 +193,7 @@ def assemble(frames: list[SidedFrame], meta: TrackMeta) -> Window:
         for side, hand in enumerate(frame.hands):
             if hand is None:
                 continue
-            uv[n, side], xyz[n, side] = hand.uv_px, hand.xyz_mm
+            uv[n, side], xyz[n, side] = hand.joints_px, hand.xyz_mm
             confidence[n, side] = hand.confidence
             shows_right = (side == 0) != mirror
             side_score[n, side] = hand.right_score if shows_right else 1 - hand.right_score
@@ -240,12 +240,13 @@ def seen_joints(frame: SidedFrame, meta: TrackMeta) -> NDArray[np.bool_]:
     for side, hand in enumerate(frame.hands):
         if hand is None:
             continue
-        seen[side] = np.all((hand.uv_px >= -0.5) & (hand.uv_px <= limit), axis=-1)
+        uv_px = hand.joints_px
+        seen[side] = np.all((uv_px >= -0.5) & (uv_px <= limit), axis=-1)
         if hand.mask is None:
             continue
-        own = hand.mask.visible_at(hand.uv_px)
-        seen[side] &= ~((hand.mask.amodal_at(hand.uv_px) >= 0.5) & (own < 0.5))
+        own = hand.mask.visible_at(uv_px)
+        seen[side] &= ~((hand.mask.amodal_at(uv_px) >= 0.5) & (own < 0.5))
         other = frame.hands[1 - side]
         if other is not None and other.mask is not None:
-            seen[side] &= ~((other.mask.visible_at(hand.uv_px) >= 0.5) & (own < 0.5))
+            seen[side] &= ~((other.mask.visible_at(uv_px) >= 0.5) & (own < 0.5))
     return seen

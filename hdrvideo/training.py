@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from hdrvideo.build import pick_device
+from hdrvideo.build import pick_device, small_shpe
 from hdrvideo.checkpoint import load_weights, warm_start, weights_path
 from hdrvideo.config import build_settings, read_yaml
 from hdrvideo.errors import SettingsError, WeightsError
@@ -186,12 +186,14 @@ def make_shpe(values: dict[str, Any]) -> nn.Module:
             f"net is {values!r}; start is a file, none or, for the small size, landmark"
         )
     net: nn.Module = DetNet()
-    if size == "small":
+    if size == "small" and start not in ("landmark", "none"):
+        net = small_shpe(Path(start))
+    elif size == "small":
         landmark = LandmarkNet()
         if start == "landmark":
             load_weights(landmark, weights_path("landmark"))
         net = DetNetSmall(landmark)
-    if start not in ("landmark", "none"):
+    elif start != "none":
         load_weights(net, Path(start))
     if size == "small":
         freeze(net, list(DetNetSmall.LANDMARK_PARTS))

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from score_real import table
 
+from hdrvideo.build import small_shpe
 from hdrvideo.checkpoint import load_weights, weights_path
 from hdrvideo.crop.take import Pyramid, take_crop, take_hands
 from hdrvideo.datatypes import N_JOINTS, N_SIDES, U8
@@ -66,9 +67,7 @@ def build_readers(shpe: str, weights: Path | None) -> LandmarkShpe | DetShpe:
         net = LandmarkNet().eval()
         load_weights(net, weights or weights_path("landmark"))
         return LandmarkShpe(net)
-    small = DetNetSmall().eval()
-    load_weights(small, weights or weights_path("shpe"))
-    return DetShpe(DetReader(small).eval(), resolution_px=DetNetSmall.RESOLUTION_PX)
+    return DetShpe(DetReader(small_shpe(weights)).eval(), resolution_px=DetNetSmall.RESOLUTION_PX)
 
 
 def read_hand(

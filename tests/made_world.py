@@ -91,6 +91,7 @@ class World:
             presence=presence.astype(np.float32),
             right_score=right.astype(np.float32),
             confidence=np.repeat(presence[:, None], 21, axis=1).astype(np.float32),
+            refine_px=np.zeros_like(uv, dtype=np.float32),
         )
 
     def follower(self, settings) -> HandFollower:

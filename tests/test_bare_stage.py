@@ -200,6 +200,22 @@ def test_of_each_quantity_the_chosen_nets_answer_is_taken(uv, xyz):
     assert torch.equal(poses.xyz_crop_mm, (own if xyz == "own" else landmark).xyz_crop_mm)
     for name in ("presence", "looks_right", "confidence"):
         assert torch.equal(getattr(poses, name), getattr(own, name))
+    assert torch.equal(poses.followed_crop_px, landmark.uv_crop_px)
+
+
+def test_hands_are_followed_by_one_net_and_told_by_another(crops):
+    """The way between both nets' joints goes through the crop's affine, mirror and turn too."""
+
+    def stage(uv: str) -> FrameStage:
+        two = HandCrops(crops.rgb[:2], crops.frame_from_crop[:2], crops.mirrored[:2])
+        return FrameStage(shpe=MixedShpe(TwoAnswers(), uv=uv, xyz="own"), device=CPU)(two)
+
+    own, landmark = stage("own"), stage("landmark")
+    np.testing.assert_array_equal(own.uv_px, landmark.uv_px)
+    assert not landmark.refine_px.any()
+    wanted = apply_affine(crops.frame_from_crop[:2], some_poses(1).uv_crop_px.numpy())
+    np.testing.assert_allclose(own.uv_px + own.refine_px, wanted, atol=1e-3)
+    np.testing.assert_allclose(stage("mean").refine_px, own.refine_px / 2, atol=1e-3)
 
 
 def test_taking_the_landmark_nets_answer_gives_what_it_gives_alone(landmark, crops):
@@ -245,7 +261,8 @@ def test_parts_are_built_as_settings_say(own_weights, crops, engine):
     unmasked = HandCrops(crops.rgb, crops.frame_from_crop, crops.mirrored)
     ours, theirs = parts.frame_stage(unmasked), plain.frame_stage(unmasked)
     np.testing.assert_allclose(ours.presence, theirs.presence, atol=1e-3)
-    assert np.abs(ours.uv_px - theirs.uv_px).max() < 1
+    np.testing.assert_allclose(ours.uv_px, theirs.uv_px, atol=0.01)
+    assert np.abs(ours.refine_px).max() < 1
 
 
 def test_the_pipeline_hands_on_every_hands_picture_in_order(own_weights):

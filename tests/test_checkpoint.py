@@ -58,3 +58,23 @@ def test_missing_and_damaged_starts_are_refused(tmp_path):
     path.write_bytes(b"no weights")
     with pytest.raises(WeightsError, match=r"cannot be read \(.*\); name another file to start"):
         warm_start(tiny(), path)
+
+
+def test_parts_that_a_file_lacks_keep_their_values_if_they_may(tmp_path):
+    net, path = tiny(), tmp_path / "part.safetensors"
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    ones = {name: torch.ones_like(value) for name, value in before.items()}
+    without = {name: value for name, value in ones.items() if not name.startswith("0.")}
+    save_file(without, path)
+    with pytest.raises(WeightsError, match=r"do not fit: 0\.bias is not in the file"):
+        load_weights(net, path)
+    load_weights(net, path, kept=("0",))
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name] if name.startswith("0.") else ones[name])
+    # Half a part is none, and a whole one is taken.
+    save_file(without | {"0.bias": ones["0.bias"]}, path)
+    with pytest.raises(WeightsError, match=r"do not fit: 0\.weight is not in the file"):
+        load_weights(net, path, kept=("0",))
+    save_file(ones, path)
+    load_weights(net, path, kept=("0",))
+    assert (net.state_dict()["0.bias"] == 1).all()

@@ -34,6 +34,7 @@ def poses(b: int = 2, **changed) -> HandPoses:
         "presence": np.zeros(b, np.float32),
         "right_score": np.zeros(b, np.float32),
         "confidence": np.zeros((b, 21), np.float32),
+        "refine_px": np.zeros((b, 21, 2), np.float32),
     }
     return HandPoses(**values | changed)
 

@@ -1,5 +1,6 @@
 """Into the camera: exact on the picture, right on a known hand, finite on a degenerate one."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -319,6 +320,17 @@ def test_assembled_hands_stand_in_the_camera(mirror):
     right, left = (0.2, 0.8) if mirror else (0.8, 0.2)
     np.testing.assert_allclose(track.side_score[0], [right, left], rtol=1e-6)
     np.testing.assert_allclose(track.side_score[1], [np.nan, np.nan])
+
+
+def test_joints_are_told_where_they_are_thought_to_be():
+    meta = track_meta(clip_info(), Settings())
+    hand, way = seen(0, meta), np.random.default_rng(0).uniform(-5, 5, (21, 2)).astype(np.float32)
+    at = Frame(0, 0, Fraction(1, 30), None, "lost")
+    off = replace(hand, uv_px=hand.uv_px - way, refine_px=way)
+    told, _ = assemble([SidedFrame(at, "ok", (off, None), (POSED, NOT_FOUND))], meta)
+    plain, _ = assemble([SidedFrame(at, "ok", (hand, None), (POSED, NOT_FOUND))], meta)
+    np.testing.assert_allclose(told.uv_px[0, 0], plain.uv_px[0, 0], atol=1e-3)
+    np.testing.assert_allclose(told.xyz_cam_mm[0, 0], plain.xyz_cam_mm[0, 0], atol=0.1)
 
 
 def test_a_joint_outside_the_picture_is_not_visible():

@@ -178,6 +178,7 @@ def moved_into(sighting: Sighting, mask: HandMask) -> Sighting:
     return replace(
         sighting,
         uv_px=uv_px.astype(np.float32),
+        refine_px=None,
         confidence=confidence,
         right_score=0.5,
         carried=True,

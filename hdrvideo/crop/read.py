@@ -126,6 +126,7 @@ def _sightings(poses: HandPoses, births: Sequence[int]) -> list[Sighting]:
             presence=float(poses.presence[i]),
             right_score=float(poses.right_score[i]),
             birth=birth,
+            refine_px=poses.refine_px[i],
         )
         for i, birth in enumerate(births)
     ]

@@ -22,7 +22,7 @@ class Sighting:
     """One hand in one frame.
 
     Attributes:
-        uv_px: ``(21, 2)`` float32 in the frame.
+        uv_px: ``(21, 2)`` float32 in the frame; it is followed by these.
         xyz_mm: ``(21, 3)`` float32, camera axes; any origin, scale guessed.
         confidence: ``(21,)`` float32 in 0..1.
         presence: Is there a hand, 0..1.
@@ -31,6 +31,8 @@ class Sighting:
         mask: What is seen of it and the whole of it; None where nobody looked.
         carried: Only its mask says that it is there; no pose of it was read that can be trusted.
         crop: Its picture, where pictures are kept.
+        refine_px: ``(21, 2)`` float32, the way from ``uv_px`` to where its joints are thought to
+            be; None = none.
     """
 
     uv_px: F32
@@ -42,6 +44,12 @@ class Sighting:
     mask: HandMask | None = None
     carried: bool = False
     crop: KeptCrop | None = None
+    refine_px: F32 | None = None
+
+    @property
+    def joints_px(self) -> F32:
+        """Where its joints are thought to be, ``(21, 2)`` in the frame."""
+        return self.uv_px if self.refine_px is None else self.uv_px + self.refine_px
 
     @cached_property
     def size_px(self) -> float:

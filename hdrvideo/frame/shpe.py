@@ -38,6 +38,7 @@ class CropPoses:
         presence: ``(B,)`` float32 in 0..1, is there a hand in the crop at all.
         looks_right: ``(B,)`` float32 in 0..1, does the crop look like a right hand.
         confidence: ``(B, 21)`` float32 in 0..1, per joint.
+        followed_crop_px: ``(B, 21, 2)`` float32, joints to follow the hand by; None = the same.
     """
 
     uv_crop_px: Tensor
@@ -45,9 +46,12 @@ class CropPoses:
     presence: Tensor
     looks_right: Tensor
     confidence: Tensor
+    followed_crop_px: Tensor | None = None
 
     def __post_init__(self) -> None:
         b = self.uv_crop_px.shape[0]
+        if self.followed_crop_px is not None:
+            check_array("followed_crop_px", self.followed_crop_px, (b, N_JOINTS, 2), "float32")
         check_array("uv_crop_px", self.uv_crop_px, (b, N_JOINTS, 2), "float32")
         check_array("xyz_crop_mm", self.xyz_crop_mm, (b, N_JOINTS, 3), "float32")
         check_array("presence", self.presence, (b,), "float32")

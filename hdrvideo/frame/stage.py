@@ -44,7 +44,8 @@ class Painter(Protocol):
 class MixedShpe:
     """``shpe: small``: of each quantity our own net's answer, the landmark net's, or both.
 
-    Both come from one pass. Confidence is our own net's, presence and side the landmark net's.
+    Both come from one pass. Confidence is our own net's, presence and side the landmark net's; so
+    are the joints that a hand is followed by, as all rules of following were measured with them.
     """
 
     def __init__(self, shpe: Looking, *, uv: str, xyz: str) -> None:
@@ -75,6 +76,7 @@ class MixedShpe:
             presence=own.presence,
             looks_right=own.looks_right,
             confidence=own.confidence,
+            followed_crop_px=landmark.uv_crop_px,
         )
 
 
@@ -125,13 +127,18 @@ class FrameStage:
             crops, _ = self.paint(crops)
         with torch.inference_mode():
             poses = self._shpe(crops.rgb.to(self._device))
-        uv_crop = poses.uv_crop_px.cpu().numpy()
+        uv_px = apply_affine(crops.frame_from_crop, poses.uv_crop_px.cpu().numpy())
+        followed_px = uv_px
+        if poses.followed_crop_px is not None:
+            followed_crop_px = poses.followed_crop_px.cpu().numpy()
+            followed_px = apply_affine(crops.frame_from_crop, followed_crop_px)
         xyz_crop = poses.xyz_crop_mm.cpu().numpy()
         looks_right = poses.looks_right.cpu().numpy()
         return HandPoses(
-            uv_px=apply_affine(crops.frame_from_crop, uv_crop).astype(np.float32),
+            uv_px=followed_px.astype(np.float32),
             xyz_mm=turn_xy(crops.frame_from_crop, xyz_crop).astype(np.float32),
             presence=poses.presence.cpu().numpy(),
             right_score=np.where(crops.mirrored, 1 - looks_right, looks_right),
             confidence=poses.confidence.cpu().numpy(),
+            refine_px=(uv_px - followed_px).astype(np.float32),
         )
