@@ -29,7 +29,8 @@ def load_weights(net: nn.Module, path: Path, *, kept: Collection[str] = ()) -> N
     Raises:
         WeightsError: The file is missing, damaged, or of another net.
     """
-    values = _read(path, "reinstall hdrvideo or see weights/MODEL_CARD.md")
+    is_shipped = path.parent == weights_path("any").parent
+    values = _read(path, "reinstall hdrvideo" if is_shipped else "name another file of weights")
     there = {name.split(".")[0] for name in values}
     wanted = {
         name: value

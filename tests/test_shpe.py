@@ -212,15 +212,17 @@ def test_weights_fit_strictly(nets, name):
 def test_weights_errors(tmp_path):
     net, good = nn.Linear(3, 2), {"weight": torch.ones(2, 3), "bias": torch.zeros(2)}
     path = tmp_path / "net.safetensors"
-    with pytest.raises(WeightsError, match=r"net\.safetensors are missing; reinstall hdrvideo"):
+    with pytest.raises(WeightsError, match=r"net\.safetensors are missing; name another"):
         load_weights(net, path)
+    with pytest.raises(WeightsError, match=r"nose\.safetensors are missing; reinstall hdrvideo"):
+        load_weights(net, weights_path("nose"))
     with pytest.raises(WeightsError, match="are missing"):
         load_weights(net, tmp_path)
     save_file(good, path)
     whole = path.read_bytes()
     for damaged in (whole[:-3], whole[:20], b"", b"no weights at all"):
         path.write_bytes(damaged)
-        with pytest.raises(WeightsError, match=r"cannot be read \(.*\); reinstall hdrvideo"):
+        with pytest.raises(WeightsError, match=r"cannot be read \(.*\); name another file"):
             load_weights(net, path)
     save_file(good | {"weight": torch.ones(3, 2)}, path)
     text = r"do not fit: weight is \(3, 2\), expected \(2, 3\)"
