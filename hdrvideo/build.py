@@ -19,7 +19,7 @@ from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, Hdrm, HdrmNet
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
 
-WEIGHTS = ("palm", "landmark", "hasm", "shpe")
+WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe")
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ class Settings:
     side: SideSettings = field(default_factory=SideSettings)
     motion: MotionSettings = field(default_factory=MotionSettings)
     hasm: str = "small"
-    hdrm: str = "off"
+    hdrm: str = "auto"
     shpe: str = "small"
     shpe_2d: str = "mean"
     shpe_3d: str = "own"

@@ -21,18 +21,29 @@ from hdrvideo.errors import SettingsError, ShapeError, WeightsError
 from hdrvideo.frame.blocks import InvertedResidual, pad_to_halve
 from hdrvideo.frame.detnet import DetNetSmall, DetReader
 from hdrvideo.frame.hasm import HasmNet
+from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, HdrmNet
 from hdrvideo.frame.shpe import CropPoses, LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage
 from hdrvideo.geometry import CropSquare
 
 CPU = torch.device("cpu")
-NETS = {"palm": PalmNet, "landmark": LandmarkNet, "hasm": HasmNet, "shpe": DetNetSmall}
-CHANNELS = {"palm": 3, "landmark": 3, "hasm": HasmNet.CHANNELS, "shpe": 3}
+NETS = {
+    "palm": PalmNet,
+    "landmark": LandmarkNet,
+    "hasm": HasmNet,
+    "hdrm": HdrmNet,
+    "shpe": DetNetSmall,
+}
+CHANNELS = {"palm": 3, "landmark": 3, "hasm": HasmNet.CHANNELS, "hdrm": N_CHANNELS, "shpe": 3}
 SHAPES = {
     "palm": [(N_ANCHORS,), (N_ANCHORS, N_VALUES)],
     "landmark": [(21, 3), (), (), (21, 3)],
     "hasm": [(2, 96, 96), (2, 96, 96), (2,)],
+    "hdrm": [(3, 128, 128), (1, 128, 128)],
     "shpe": [(21, 2), (21, 3), (21,), (21,), (21, 3), (), (), (21, 3)],
+}
+RESOLUTION_PX = {
+    name: SMALL.resolution_px if name == "hdrm" else net.RESOLUTION_PX for name, net in NETS.items()
 }
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 every_net = pytest.mark.parametrize("name", NETS)
@@ -40,12 +51,17 @@ every_net = pytest.mark.parametrize("name", NETS)
 
 @pytest.fixture(scope="module")
 def nets() -> dict[str, nn.Module]:
-    built = {n: build_net(n, kind(), CPU) for n, kind in NETS.items() if n != "shpe"}
-    return built | {"shpe": DetReader(ready(small_shpe(), CPU)).eval()}
+    return {name: built(name, CPU) for name in NETS}
+
+
+def built(name: str, device: torch.device) -> nn.Module:
+    if name == "shpe":
+        return DetReader(ready(small_shpe(), device)).eval()
+    return build_net(name, NETS[name](), device)
 
 
 def pictures(name: str, n: int, seed: int = 0) -> torch.Tensor:
-    resolution = NETS[name].RESOLUTION_PX
+    resolution = RESOLUTION_PX[name]
     rough = torch.rand(n, CHANNELS[name], 12, 12, generator=torch.Generator().manual_seed(seed))
     return nn.functional.interpolate(rough, size=(resolution, resolution), mode="bicubic").clip(
         0, 1
@@ -74,7 +90,7 @@ def test_shapes_and_batch_is_single(nets, name):
 
 @every_net
 def test_a_black_picture_is_finite(nets, name):
-    resolution = NETS[name].RESOLUTION_PX
+    resolution = RESOLUTION_PX[name]
     with torch.inference_mode():
         for fill in (0.0, 1.0):
             for values in nets[name](torch.full((1, CHANNELS[name], resolution, resolution), fill)):
@@ -292,7 +308,7 @@ def test_openvino_says_what_torch_says(nets, name):
     runner = make_runner(
         nets[name],
         "openvino",
-        resolution_px=NETS[name].RESOLUTION_PX,
+        resolution_px=RESOLUTION_PX[name],
         n_channels=CHANNELS[name],
     )
     for n in (2, 1, 3):
@@ -315,7 +331,7 @@ def test_openvino_says_what_torch_says(nets, name):
 @every_net
 def test_cuda_says_what_the_cpu_says(nets, name):
     rgb = pictures(name, 4)
-    on_cuda = build_net(name, NETS[name](), torch.device("cuda"))
+    on_cuda = built(name, torch.device("cuda"))
     with torch.inference_mode():
         expected = nets[name](rgb)
         given = on_cuda(rgb.to("cuda"))

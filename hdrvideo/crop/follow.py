@@ -286,11 +286,9 @@ class HandFollower:
         """Read hands anew that were painted whole and alone, and take what is to be believed."""
         hands = masked_hands(row, self._tracks, seen, sides, self._settings)
         for i, bare in self._read.bare(pyramid, hands).items():
-            found = believed(bare, hands[i], row.sightings[1 - i], self._settings)
-            if found is not None:
-                row.sightings[i] = found
-                self._keep(i, found, row.frame)
-                self._wear(row, i, hands[i].masks[0])
+            told = believed(bare, hands[i], row.sightings[1 - i], self._settings)
+            if told is not None:
+                row.sightings[i] = told
 
     def _fit_to_mask(self, row: TrackedFrame, pyramid: Pyramid, i: int, mask: HandMask) -> None:
         """Read a hand anew, or move its pose, where a sure mask says that it lies elsewhere."""
