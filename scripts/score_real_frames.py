@@ -18,7 +18,6 @@ thresholds, must find the hands by itself; who is whose is decided as in the ben
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -34,6 +33,7 @@ from hdrvideo.errors import DataError, HdrVideoError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.lift import lift_hands
 from hdrvideo.frame.shpe import CropPoses, LandmarkNet, LandmarkShpe
+from hdrvideo.frame.stage import MixedShpe
 from hdrvideo.geometry import apply_affine, invert_affine, square_from_pose, turn_xy
 from hdrvideo.hand import BONES
 from hdrvideo.output.colours import SIDE_RGB
@@ -79,9 +79,8 @@ def read_hand(
     with torch.inference_mode():
         if isinstance(shpe, DetShpe):
             said = shpe.look(crops.rgb)
-            # As `annotate` may take them: see `shpe_2d` of the settings.
-            middle_px = (said.landmark.uv_crop_px + said.poses.uv_crop_px) / 2
-            mean = replace(said.poses, uv_crop_px=middle_px)
+            # As `annotate` takes them: see `shpe_2d` of the settings.
+            mean = MixedShpe(shpe, uv="mean", xyz="own")(crops.rgb)
             answers = {"landmark": said.landmark, "ours": said.poses, "ours, mean 2D": mean}
         else:
             answers = {"landmark": shpe(crops.rgb)}

@@ -194,9 +194,10 @@ def test_of_each_quantity_the_chosen_nets_answer_is_taken(uv, xyz):
     shpe = MixedShpe(TwoAnswers(), uv=uv, xyz=xyz)
     assert shpe.resolution_px == 224
     poses = shpe(torch.zeros(2, 3, 224, 224))
-    middle = (own.uv_crop_px + landmark.uv_crop_px) / 2
+    sure = own.confidence[..., None] ** 2
+    middle = (sure * own.uv_crop_px + landmark.uv_crop_px) / (sure + 1)
     wanted = {"own": own.uv_crop_px, "landmark": landmark.uv_crop_px, "mean": middle}
-    assert torch.equal(poses.uv_crop_px, wanted[uv])
+    torch.testing.assert_close(poses.uv_crop_px, wanted[uv])
     assert torch.equal(poses.xyz_crop_mm, (own if xyz == "own" else landmark).xyz_crop_mm)
     for name in ("presence", "looks_right", "confidence"):
         assert torch.equal(getattr(poses, name), getattr(own, name))
@@ -215,7 +216,9 @@ def test_hands_are_followed_by_one_net_and_told_by_another(crops):
     assert not landmark.refine_px.any()
     wanted = apply_affine(crops.frame_from_crop[:2], some_poses(1).uv_crop_px.numpy())
     np.testing.assert_allclose(own.uv_px + own.refine_px, wanted, atol=1e-3)
-    np.testing.assert_allclose(stage("mean").refine_px, own.refine_px / 2, atol=1e-3)
+    sure = some_poses(1).confidence.numpy()[..., None] ** 2
+    part = own.refine_px * sure / (1 + sure)
+    np.testing.assert_allclose(stage("mean").refine_px, part, atol=1e-3)
 
 
 def test_taking_the_landmark_nets_answer_gives_what_it_gives_alone(landmark, crops):

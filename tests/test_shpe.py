@@ -159,6 +159,7 @@ def test_crop_poses_check_themselves(name):
         "presence": torch.zeros(2),
         "looks_right": torch.zeros(2),
         "confidence": torch.zeros(2, 21),
+        "followed_crop_px": torch.zeros(2, 21, 2),
     }
     CropPoses(**good)
     for wrong in (good[name].double(), good[name][..., None]):
@@ -263,7 +264,7 @@ def test_weights_that_may_not_be_read(tmp_path, monkeypatch):
     path = tmp_path / "net.safetensors"
     save_file({"weight": torch.ones(2, 3)}, path)
     monkeypatch.setattr(hdrvideo.checkpoint, "load_file", refuse)
-    with pytest.raises(WeightsError, match=r"cannot be read \(Permission denied\); reinstall"):
+    with pytest.raises(WeightsError, match=r"cannot be read \(Permission denied\); name another"):
         load_weights(nn.Linear(3, 2), path)
 
 

@@ -87,9 +87,9 @@ def believed(
 ) -> Sighting | None:
     """Give a hand with the joints of its painting, or None where its first reading is to stay.
 
-    The hand is followed on as it was read first: following what was painted by a wrong mask would
-    make the next mask wrong, too (measured: of frames with two clear hands on real clips both were
-    found in 35 of 41 so, and in 39 this way).
+    The hand is followed on as it was read first: following what was painted by a wrong mask makes
+    the next mask wrong, too (measured on made clips: of interlocked hands 62 % were found so, and
+    74 % this way).
 
     Args:
         bare: What was read when it was painted.
