@@ -33,13 +33,13 @@ def hasm(config: Config, out: Out, resume: Resume = False, device: Where = Devic
 
 @train_app.command()
 def hdrm(config: Config, out: Out, resume: Resume = False, device: Where = Device.auto) -> None:
-    """Train the net that paints a hand whole and removes the other; not yet used by annotate."""
+    """Train the net that paints a hand whole and removes the other."""
     _train("hdrm", config, out, resume, device)
 
 
 @train_app.command()
 def shpe(config: Config, out: Out, resume: Resume = False, device: Where = Device.auto) -> None:
-    """Train the net that reads a hand's joints in 3D; not yet used by annotate."""
+    """Train the net that reads a hand's joints in 3D."""
     _train("shpe", config, out, resume, device)
 
 

@@ -22,6 +22,26 @@ def check_number(name: str, value: object, low: float, high: float, *, whole: bo
         raise SettingsError(f"{name} is {value!r}, expected {kind} from {low} to {high}")
 
 
+def check_folders(name: str, value: object) -> None:
+    """Refuse a setting that is no list of folders.
+
+    Raises:
+        SettingsError: With the name and what was given.
+    """
+    if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
+        raise SettingsError(f"{name} is {value!r}, expected a list of folders")
+
+
+def check_folder_or_none(name: str, value: object) -> None:
+    """Refuse a setting that is neither a folder nor null.
+
+    Raises:
+        SettingsError: With the name and what was given.
+    """
+    if not isinstance(value, str | None):
+        raise SettingsError(f"{name} is {value!r}, expected a folder or null")
+
+
 def _check_range(owner: Any, name: str, low: float, high: float) -> None:
     whole = name.endswith("_frames")
     check_number(f"{type(owner).__name__}.{name}", getattr(owner, name), low, high, whole=whole)
@@ -191,7 +211,7 @@ class Settings:
             there are masks to go by).
         shpe: Which single-hand pose estimator: ``landmark`` or ``small``.
         shpe_2d: Whose joints in the picture are taken where SHPE is ``small``: its ``own``, the
-            ``landmark`` net's, or their ``mean``.
+            ``landmark`` net's, or their ``mean``, in which ours count as much as they are sure.
         shpe_3d: Whose 3D shape is taken there: its ``own`` or the ``landmark`` net's.
         engine: What runs the nets on a CPU: ``torch``, ``openvino``, or ``auto`` (openvino where it
             is installed).

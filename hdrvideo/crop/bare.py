@@ -9,7 +9,7 @@ import numpy as np
 from hdrvideo.config import FollowSettings
 from hdrvideo.crop.masked import fit_of, fits_well, masks_iou
 from hdrvideo.crop.segment import SeenHands
-from hdrvideo.crop.sighting import Sighting, Track, TrackedFrame
+from hdrvideo.crop.sighting import Sighting, Track, TrackedFrame, are_double
 from hdrvideo.geometry import CropSquare, apply_affine, invert_affine, square_from_pose
 from hdrvideo.handmask import HandMask
 
@@ -100,24 +100,16 @@ def believed(
     before, mask = hand.sighting, hand.masks[0]
     if bare.presence < settings.min_presence:
         return None
-    told = replace(
-        before,
-        xyz_mm=bare.xyz_mm,
-        confidence=np.minimum(bare.confidence, before.confidence)
-        if before.carried
-        else bare.confidence,
-        refine_px=bare.joints_px - before.uv_px,
-    )
-    if other is not None and _is_double(told, other, settings.double_distance):
+    confidence = bare.confidence
+    if before.carried:
+        # A painting shows what the painter thinks: it makes nothing surer.
+        confidence = np.minimum(confidence, before.confidence)
+    refine_px = bare.joints_px - before.uv_px
+    told = replace(before, xyz_mm=bare.xyz_mm, confidence=confidence, refine_px=refine_px)
+    if other is not None and are_double(told, other, settings.double_distance, told=True):
         return None
     if fits_well(before.joints_px, mask) and not fits_well(told.joints_px, mask):
         return None
     if fit_of(told.joints_px, mask) < fit_of(before.joints_px, mask) - _SLACK:
         return None
     return told
-
-
-def _is_double(a: Sighting, b: Sighting, double_distance: float) -> bool:
-    """Say whether two hands' joints, as they would be told, are those of one hand."""
-    distance_px = float(np.linalg.norm(a.joints_px - b.joints_px, axis=1).mean())
-    return distance_px < double_distance * max(a.size_px, b.size_px)

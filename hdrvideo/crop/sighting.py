@@ -174,9 +174,17 @@ def overlap(a: Sighting, b: Sighting) -> bool:
     return float(box_iou(points_box(a.uv_px), points_box(b.uv_px))) > _OVERLAP
 
 
-def are_double(a: Sighting, b: Sighting, limit: float) -> bool:
-    """Say whether two hands' joints are nearer than a limit, in crop sides: they are one hand."""
-    distance_px = float(np.linalg.norm(a.uv_px - b.uv_px, axis=1).mean())
+def are_double(a: Sighting, b: Sighting, limit: float, *, told: bool = False) -> bool:
+    """Say whether two hands' joints are nearer than a limit, in crop sides: they are one hand.
+
+    Args:
+        a: One hand.
+        b: The other.
+        limit: See above.
+        told: Go by the joints as they are told, not by those that hands are followed by.
+    """
+    way_px = a.joints_px - b.joints_px if told else a.uv_px - b.uv_px
+    distance_px = float(np.linalg.norm(way_px, axis=1).mean())
     return distance_px < limit * max(a.size_px, b.size_px)
 
 

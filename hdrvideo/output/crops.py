@@ -12,19 +12,17 @@ import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hdrvideo.datatypes import N_SIDES, U8, KeptCrop, check_array
 from hdrvideo.errors import ShapeError, TrackError
 from hdrvideo.hand import SIDES
-from hdrvideo.output.save import TableWriter, disk_errors
+from hdrvideo.output.rows import RowsWriter, read_rows
 from hdrvideo.track import TrackMeta
 
 CROPS_FILE: Final = "crops.parquet"
@@ -70,7 +68,7 @@ class HandPicture:
 HandPictures = tuple[HandPicture | None, HandPicture | None]
 
 
-class CropsWriter(TableWriter):
+class CropsWriter(RowsWriter):
     """Writes ``crops.parquet`` hand by hand, otherwise as ``TrackWriter`` of ``save.py``.
 
     The file appears under its own name when the block ends without an error; a clip without a hand
@@ -86,14 +84,10 @@ class CropsWriter(TableWriter):
     """
 
     def __init__(self, path: Path | str, meta: TrackMeta, *, overwrite: bool = False) -> None:
-        super().__init__(path, meta, CROP_SCHEMA, overwrite=overwrite)
-        self._rows: list[dict[str, Any]] = []
+        super().__init__(
+            path, meta, CROP_SCHEMA, rows_per_group=_ROWS_PER_GROUP, overwrite=overwrite
+        )
         self._last = (0, -1)
-
-    def __enter__(self) -> "CropsWriter":
-        super().__enter__()
-        self._open.push(self._write_last)
-        return self
 
     def write(self, frame_index: int, side: int, crop: KeptCrop) -> None:
         """Write the picture of one hand in one frame.
@@ -120,24 +114,7 @@ class CropsWriter(TableWriter):
         self._last = (frame_index, side)
         row = {"frame_index": frame_index, "hand": SIDES[side], "painted": crop.painted}
         affine = crop.frame_from_crop.ravel().tolist()
-        self._rows.append({**row, "frame_from_crop": affine, "jpeg": crop.jpeg})
-        if len(self._rows) >= _ROWS_PER_GROUP:
-            self._write_rows()
-
-    def _write_last(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if fault is None and self._rows:
-            self._write_rows()
-
-    def _write_rows(self) -> None:
-        table = pa.Table.from_pylist(self._rows, schema=CROP_SCHEMA)
-        with disk_errors(self.path):
-            self._parquet.write_table(table, row_group_size=table.num_rows)
-        self._rows = []
+        self._add([{**row, "frame_from_crop": affine, "jpeg": crop.jpeg}])
 
 
 class CropReader:
@@ -189,29 +166,14 @@ class CropReader:
 
     def _read(self) -> Generator[tuple[int, dict[str, Any]], None, None]:
         """Read and check one row after the other: its number and its values."""
-        try:
-            with pq.ParquetFile(self._path) as parquet:
-                missing = [name for name in _PLAIN if name not in parquet.schema_arrow.names]
-                if missing:
-                    raise self._fault("", f"has no column {', '.join(missing)}")
-                number, last = 0, (0, -1)
-                # One reader for all row groups would keep the pages of those it has passed.
-                for group in range(parquet.num_row_groups):
-                    for batch in parquet.iter_batches(row_groups=[group], columns=list(_PLAIN)):
-                        for row in batch.to_pylist():
-                            last = self._check(number, row, last)
-                            yield number, row
-                            number += 1
-        except (OSError, pa.ArrowException) as error:
-            reason = str(error).splitlines()[0]
-            raise self._fault("", f"cannot be read as Parquet: {reason}") from error
+        last = (0, -1)
+        for number, row in read_rows(self._path, _PLAIN, self._fault):
+            last = self._check(number, row, last)
+            yield number, row
 
     def _check(self, number: int, row: dict[str, Any], last: tuple[int, int]) -> tuple[int, int]:
         """Refuse a row that does not fit; give its frame and side."""
         place = f"row {number}"
-        for name, kind in _PLAIN.items():
-            if type(row[name]) is not kind:
-                raise self._fault(place, f"{name} is {row[name]!r:.40}, expected {kind.__name__}")
         if row["hand"] not in SIDES:
             words = ", ".join(SIDES)
             raise self._fault(place, f"hand is {row['hand']!r}, expected one of {words}")

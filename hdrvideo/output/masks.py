@@ -9,18 +9,17 @@ are in the order of frames, so that they go out and come back in constant memory
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hdrvideo.datatypes import N_SIDES, Bool
 from hdrvideo.errors import DataError, ShapeError, TrackError
 from hdrvideo.hand import SIDES
 from hdrvideo.handmask import HandMask
-from hdrvideo.output.save import WINDOW_FRAMES, TableWriter, disk_errors
+from hdrvideo.output.rows import RowsWriter, read_rows
+from hdrvideo.output.save import WINDOW_FRAMES
 from hdrvideo.rle import decode_rle, encode_rle
 from hdrvideo.track import TrackMeta
 
@@ -47,7 +46,7 @@ _ROWS_PER_GROUP: Final = WINDOW_FRAMES * N_SIDES * len(MASK_KINDS)
 FrameCounts = dict[tuple[int, int], str]
 
 
-class MasksWriter(TableWriter):
+class MasksWriter(RowsWriter):
     """Writes ``masks.parquet`` hand by hand, otherwise as ``TrackWriter`` of ``save.py``.
 
     The file appears under its own name when the block ends without an error; a clip without a mask
@@ -64,15 +63,11 @@ class MasksWriter(TableWriter):
     """
 
     def __init__(self, path: Path | str, meta: TrackMeta, *, overwrite: bool = False) -> None:
-        super().__init__(path, meta, MASK_SCHEMA, overwrite=overwrite)
-        self._rows: list[dict[str, Any]] = []
+        super().__init__(
+            path, meta, MASK_SCHEMA, rows_per_group=_ROWS_PER_GROUP, overwrite=overwrite
+        )
         self._frame = -1
         self._sides: set[int] = set()
-
-    def __enter__(self) -> "MasksWriter":
-        super().__enter__()
-        self._open.push(self._write_last)
-        return self
 
     def write(self, frame_index: int, side: int, mask: HandMask) -> None:
         """Write the masks of one hand in one frame; an empty mask gets no row.
@@ -104,27 +99,14 @@ class MasksWriter(TableWriter):
         self._sides.add(side)
         size = {"height": self.meta.height, "width": self.meta.width}
         masks = mask.in_frame(self.meta.height, self.meta.width)
-        for kind, one in zip(MASK_KINDS, masks, strict=True):
-            if one.any():
-                row = {"frame_index": frame_index, "hand": SIDES[side], "kind": kind}
-                self._rows.append({**row, **size, "counts": encode_rle(one)})
-        if len(self._rows) >= _ROWS_PER_GROUP:
-            self._write_rows()
-
-    def _write_last(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if fault is None and self._rows:
-            self._write_rows()
-
-    def _write_rows(self) -> None:
-        table = pa.Table.from_pylist(self._rows, schema=MASK_SCHEMA)
-        with disk_errors(self.path):
-            self._parquet.write_table(table, row_group_size=table.num_rows)
-        self._rows = []
+        hand = {"frame_index": frame_index, "hand": SIDES[side], **size}
+        self._add(
+            [
+                {**hand, "kind": kind, "counts": encode_rle(one)}
+                for kind, one in zip(MASK_KINDS, masks, strict=True)
+                if one.any()
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -183,21 +165,8 @@ class MaskFile:
         Raises:
             TrackError: The file is missing or damaged, or a row does not fit.
         """
-        try:
-            with pq.ParquetFile(self.path) as parquet:
-                missing = [name for name in _PLAIN if name not in parquet.schema_arrow.names]
-                if missing:
-                    raise self._fault("", f"has no column {', '.join(missing)}")
-                number = 0
-                # One reader for all row groups would keep the pages of those it has passed.
-                for group in range(parquet.num_row_groups):
-                    for batch in parquet.iter_batches(row_groups=[group], columns=list(_PLAIN)):
-                        for values in batch.to_pylist():
-                            yield self._row(number, values)
-                            number += 1
-        except (OSError, pa.ArrowException) as error:
-            reason = str(error).splitlines()[0]
-            raise self._fault("", f"cannot be read as Parquet: {reason}") from error
+        for number, values in read_rows(self.path, _PLAIN, self._fault):
+            yield self._row(number, values)
 
     def decode(self, frame_index: int, counts: FrameCounts) -> tuple[Bool, Bool]:
         """Give the visible and the whole (amodal) masks of a frame, each ``(2, H, W)`` bool.
@@ -218,11 +187,6 @@ class MaskFile:
 
     def _row(self, number: int, values: dict[str, Any]) -> MaskRow:
         place, index = f"row {number}", values["frame_index"]
-        for name, kind in _PLAIN.items():
-            if type(values[name]) is not kind:
-                raise self._fault(
-                    place, f"{name} is {values[name]!r:.40}, expected {kind.__name__}"
-                )
         for name, words in (("hand", SIDES), ("kind", MASK_KINDS)):
             if values[name] not in words:
                 raise self._fault(

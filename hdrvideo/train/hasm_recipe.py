@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hdrvideo.config import check_number
+from hdrvideo.config import check_folder_or_none, check_folders, check_number
 from hdrvideo.datatypes import U8
 from hdrvideo.errors import SettingsError
 from hdrvideo.frame.hasm import HandMasks
@@ -82,11 +82,8 @@ class HasmData:
 
     def _check_types(self) -> None:
         for name in ("made", "held_out", "hand_free", "people"):
-            value = getattr(self, name)
-            if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
-                raise SettingsError(f"HasmData.{name} is {value!r}, expected a list of folders")
-        if not isinstance(self.crops, str | None):
-            raise SettingsError(f"HasmData.crops is {self.crops!r}, expected a folder or null")
+            check_folders(f"HasmData.{name}", getattr(self, name))
+        check_folder_or_none("HasmData.crops", self.crops)
         for name in ("made_share", "pasted_share", "empty_share"):
             check_number(f"HasmData.{name}", getattr(self, name), 0, 1)
         check_number("HasmData.n_check", self.n_check, 1, 1_000_000, whole=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hdrvideo.config import check_number
+from hdrvideo.config import check_folder_or_none, check_folders, check_number
 from hdrvideo.datatypes import F32, U8
 from hdrvideo.errors import SettingsError
 from hdrvideo.frame.hdrm import compose, find_regions
@@ -62,11 +62,8 @@ class HdrmData:
 
     def __post_init__(self) -> None:
         for name in ("made", "held_out", "hand_free"):
-            value = getattr(self, name)
-            if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
-                raise SettingsError(f"HdrmData.{name} is {value!r}, expected a list of folders")
-        if not isinstance(self.crops, str | None):
-            raise SettingsError(f"HdrmData.crops is {self.crops!r}, expected a folder or null")
+            check_folders(f"HdrmData.{name}", getattr(self, name))
+        check_folder_or_none("HdrmData.crops", self.crops)
         check_number("HdrmData.pasted_share", self.pasted_share, 0, 1)
         check_number("HdrmData.n_check", self.n_check, 1, 1_000_000, whole=True)
         for share, name in ((self.pasted_share, "crops"), (1 - self.pasted_share, "made")):

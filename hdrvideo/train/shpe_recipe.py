@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hdrvideo.checkpoint import load_weights, weights_path
-from hdrvideo.config import check_number
+from hdrvideo.config import check_folder_or_none, check_folders, check_number
 from hdrvideo.datatypes import N_JOINTS, U8
 from hdrvideo.errors import DataError, SettingsError
 from hdrvideo.frame.detmaps import (
@@ -25,6 +25,7 @@ from hdrvideo.frame.detmaps import (
 )
 from hdrvideo.frame.detnet import DetNetSmall
 from hdrvideo.frame.shpe import LandmarkNet
+from hdrvideo.train.bare_crops import CropSettings as HdrmCrops
 from hdrvideo.train.bare_crops import PastedBareHands, pair_groups
 from hdrvideo.train.mask_damage import spoil_masks
 from hdrvideo.train.parallel import share_of
@@ -43,9 +44,8 @@ from hdrvideo.train.pose_sheets import draw_pose_sheet
 _CHECK_SEED: Final = 11
 _CHECK_BATCH: Final = 32
 _SHEET_HANDS: Final = 16
-# As in HDRM's own lessons.
-_MASK_SPOIL: Final = 0.7
-_NO_OTHER: Final = 0.05
+# Masks are spoiled as in HDRM's own lessons.
+_HDRM_CROPS: Final = HdrmCrops()
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,10 @@ class ShpeData:
 
     def __post_init__(self) -> None:
         for name in ("made", "held_out", "hand_free"):
-            value = getattr(self, name)
-            if not isinstance(value, tuple) or not all(isinstance(v, str) for v in value):
-                raise SettingsError(f"ShpeData.{name} is {value!r}, expected a list of folders")
-            if not value and name != "hand_free":
+            check_folders(f"ShpeData.{name}", getattr(self, name))
+            if not getattr(self, name) and name != "hand_free":
                 raise SettingsError(f"ShpeData.{name} is empty; name a folder of shards")
-        if not isinstance(self.crops, str | None):
-            raise SettingsError(f"ShpeData.crops is {self.crops!r}, expected a folder or null")
+        check_folder_or_none("ShpeData.crops", self.crops)
         check_number("ShpeData.pasted_share", self.pasted_share, 0, 0.9)
         if self.pasted_share and self.crops is None:
             raise SettingsError(
@@ -210,7 +207,12 @@ class ShpeTask:
         batch = stack_pose_examples(examples)
         shown = [(k, e.masks) for k, e in enumerate(examples) if e.masks is not None]
         if self._paint is not None and shown:
-            told = np.stack([spoil_masks(m, rng, _MASK_SPOIL, _NO_OTHER) for _, m in shown])
+            told = np.stack(
+                [
+                    spoil_masks(m, rng, _HDRM_CROPS.spoil, _HDRM_CROPS.no_other_share)
+                    for _, m in shown
+                ]
+            )
             which = torch.tensor([k for k, _ in shown])
             batch["rgb"][which] = self._paint(batch["rgb"][which], torch.from_numpy(told))
         return batch
