@@ -18,17 +18,21 @@ from hdrvideo.frame.hasm import Hasm, HasmNet
 from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, Hdrm, HdrmNet
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
+from hdrvideo.motion.refine import RefineNet
+from hdrvideo.motion.states import StateReader
+from hdrvideo.motion.windows import Refiner
 
-WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe")
+WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe", "refine")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What the pipeline joins: palm finder and frame-level core, and what runs them where."""
+    """What the pipeline joins: palm finder, frame-level core, refiner, and what runs them where."""
 
     finder: PalmFinder
     segmenter: Segmenter | None
     frame_stage: FrameStage
+    refiner: Refiner | None
     device: torch.device
     engine: str
 
@@ -95,6 +99,7 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
             n_channels=HasmNet.CHANNELS,
         )
         segmenter = Segmenter(Hasm(hasm, device=device), resolution_px=HasmNet.RESOLUTION_PX)
+    is_plain = settings.refine == "off" or settings.motion.causal
     return Parts(
         finder=PalmFinder(palm, device=device, min_score=settings.find.min_score),
         segmenter=segmenter,
@@ -103,6 +108,7 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
             hdrm=_build_hdrm(engine, device) if settings.paints else None,
             device=device,
         ),
+        refiner=None if is_plain else build_refiner(device),
         device=device,
         engine=engine,
     )
@@ -116,6 +122,22 @@ def _build_shpe(settings: Settings, engine: str, device: torch.device) -> Shpe:
     size = DetNetSmall.RESOLUTION_PX
     shpe = DetShpe(make_runner(net, engine, resolution_px=size), resolution_px=size)
     return MixedShpe(shpe, uv=settings.shpe_2d, xyz=settings.shpe_3d)
+
+
+def build_refiner(device: torch.device, path: Path | None = None) -> Refiner:
+    """Load the refiner.
+
+    Args:
+        device: Where it runs.
+        path: Its weights; None = those that are shipped.
+
+    Raises:
+        WeightsError: Weights are missing or damaged, or do not fit.
+    """
+    net = RefineNet()
+    load_weights(net, path or weights_path("refine"))
+    net.requires_grad_(requires_grad=False)
+    return Refiner(net.to(device).eval(), StateReader(), device)
 
 
 def _build_hdrm(engine: str, device: torch.device) -> Hdrm:

@@ -64,6 +64,12 @@ def annotate(
     mirror: Annotated[
         bool, typer.Option("--mirror", help="The video is mirrored, as selfies are.")
     ] = False,
+    no_refine: Annotated[
+        bool, typer.Option("--no-refine", help="Smooth poses only; leave the refiner out.")
+    ] = False,
+    causal: Annotated[
+        bool, typer.Option("--causal", help="Smooth by earlier frames alone; sides still wait.")
+    ] = False,
     keep: Annotated[
         list[str] | None,
         typer.Option("--keep", help="Leave more: masks or crops. May be given again."),
@@ -75,8 +81,7 @@ def annotate(
 
     settings = load_settings(config) if config else Settings()
     settings = jobs.with_camera(settings, focal, fov)
-    if mirror:
-        settings = replace(settings, mirror=True)
+    settings = _switched(settings, mirror=mirror, no_refine=no_refine, causal=causal)
     kept = jobs.check_keep(keep or ())
     folders = jobs.result_folders(clips, out)
     parts = jobs.build_for(settings, device.value)
@@ -106,6 +111,16 @@ def annotate(
         if len(clips) > 1:
             say(f"{n_failed} of {len(clips)} clips failed")
         raise typer.Exit(1)
+
+
+def _switched(settings: Settings, *, mirror: bool, no_refine: bool, causal: bool) -> Settings:
+    """Give settings with the switches of the command line laid over them."""
+    return replace(
+        settings,
+        mirror=mirror or settings.mirror,
+        refine="off" if no_refine else settings.refine,
+        motion=replace(settings.motion, causal=causal or settings.motion.causal),
+    )
 
 
 @app.command()

@@ -4,12 +4,13 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hdrvideo.terminal import Device, say
+from hdrvideo.terminal import Device, say, show_progress
 
 train_app = typer.Typer(name="train", help="Train a net again.", no_args_is_help=True)
 
@@ -47,6 +48,48 @@ def shpe(config: Config, out: Out, resume: Resume = False, device: Where = Devic
 def frame(config: Config, out: Out, resume: Resume = False, device: Where = Device.auto) -> None:
     """Train the net that reads joints once more, on hands that were painted whole and alone."""
     _train("frame", config, out, resume, device)
+
+
+@train_app.command()
+def refine(config: Config, out: Out, resume: Resume = False, device: Where = Device.auto) -> None:
+    """Train the net that makes poses steady over time; `train tracks` makes what it learns from."""
+    _train("refine", config, out, resume, device)
+
+
+@train_app.command()
+def tracks(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the tracks.")],
+    clips: Annotated[int, typer.Option("--clips", help="How many clips.")] = 100,
+    first_seed: Annotated[int, typer.Option("--first-seed", help="Seed of the first clip.")] = 0,
+    split: Annotated[str, typer.Option("--split", help="train or test.")] = "train",
+    skins: Annotated[
+        Path | None, typer.Option("--skins", help="Folder of MakeHuman skins.")
+    ] = None,
+    backgrounds: Annotated[
+        list[Path] | None, typer.Option("--backgrounds", help="Folder of pictures; may repeat.")
+    ] = None,
+    unread: Annotated[
+        bool, typer.Option("--unread", help="Only the truth of scenes, a hundred times as quick.")
+    ] = False,
+    device: Where = Device.auto,
+) -> None:
+    """Make practice tracks: made clips, as the frame core reads them, with their truth.
+
+    They are what `train refine` learns from. Tracks that are there already are left, so several
+    processes with seeds of their own can fill one folder.
+    """
+    from hdrvideo.rehearse import RehearsalSettings, rehearse
+    from hdrvideo.world import World
+
+    world = World.load(split, skins=skins, backgrounds=backgrounds or ())
+    settings = RehearsalSettings(n_clips=clips, first_seed=first_seed, unread=unread)
+    with show_progress("tracks", clips) as on_progress:
+        rehearse(
+            *(world, out, settings),
+            device=device.value,
+            on_progress=partial(on_progress, "clips"),
+        )
+    say(str(out))
 
 
 def _train(name: str, config: Path, out: Path, resume: bool, device: Device) -> None:

@@ -69,6 +69,7 @@ _WORDS: Final = {
     "shpe_2d": ("landmark", "own", "mean"),
     "shpe_3d": ("landmark", "own"),
     "engine": ("auto", "torch", "openvino"),
+    "refine": ("small", "off"),
 }
 
 
@@ -182,7 +183,7 @@ class MotionSettings:
         smooth_seconds: Width (standard deviation) of the smoother for a hand at rest; 0 = off.
         bridge_seconds: Gaps up to this long are filled between their ends; 0 = never.
         own_frames: Frames that a window gives out.
-        causal: Smooth without looking ahead (and bridge nothing), for streams.
+        causal: Smooth without looking ahead (and bridge and refine nothing), for streams.
     """
 
     smooth_seconds: float = 0.09
@@ -213,6 +214,8 @@ class Settings:
         shpe_2d: Whose joints in the picture are taken where SHPE is ``small``: its ``own``, the
             ``landmark`` net's, or their ``mean``, in which ours count as much as they are sure.
         shpe_3d: Whose 3D shape is taken there: its ``own`` or the ``landmark`` net's.
+        refine: The temporal stage's refining transformer: ``small``, or ``off`` (poses are only
+            smoothed).
         engine: What runs the nets on a CPU: ``torch``, ``openvino``, or ``auto`` (openvino where it
             is installed).
         mirror: The video is mirrored (selfie): sides are the person's, not the picture's.
@@ -230,6 +233,7 @@ class Settings:
     shpe: str = "small"
     shpe_2d: str = "mean"
     shpe_3d: str = "own"
+    refine: str = "small"
     engine: str = "auto"
     mirror: bool = False
     focal_px: float | None = None

@@ -44,7 +44,7 @@ MIN_JOINTS: Final = 5
 START_ROUNDS: Final = ((8, 3), (15, 1))
 START_TRUST: Final = 4.0
 STEPS: Final = 40
-N_MEASURED: Final = 2  # how often the noise is measured
+N_MEASURED: Final = 2
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,21 @@ class FittedHands:
 class HandFitter:
     """Fits the hand model to joints, batched, on the device it was made for."""
 
-    def __init__(self, model: HandModel | None = None, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self,
+        model: HandModel | None = None,
+        device: str | torch.device = "cpu",
+        *,
+        steps: int = STEPS,
+        n_measured: int = N_MEASURED,
+    ) -> None:
         """Take the shipped hand model unless another is given.
+
+        Args:
+            model: The hand.
+            device: Where to fit.
+            steps: Most steps of a solution.
+            n_measured: How often the noise is measured, with a solution after each.
 
         Raises:
             WeightsError: The hand model or the net's weights are missing or damaged.
@@ -93,6 +106,7 @@ class HandFitter:
         net.requires_grad_(requires_grad=False).to(self.device).eval()
         self.guesser = Guesser(self.chain, net)
         self.solver = Solver(self.chain)
+        self.steps, self.n_measured = steps, n_measured
 
     @torch.no_grad()
     def __call__(
@@ -169,10 +183,10 @@ class HandFitter:
 
     def _finish(self, hands: Hands, wanted: Wanted, *, fixed_shape: bool) -> Hands:
         task = wanted
-        hands, _ = self.solver.solve(hands, task, steps=STEPS, fixed_shape=fixed_shape)
-        for _ in range(N_MEASURED):
+        hands, _ = self.solver.solve(hands, task, steps=self.steps, fixed_shape=fixed_shape)
+        for _ in range(self.n_measured):
             task = self.solver.measured(hands, task, fixed_shape=fixed_shape)
-            hands, _ = self.solver.solve(hands, task, steps=STEPS, fixed_shape=fixed_shape)
+            hands, _ = self.solver.solve(hands, task, steps=self.steps, fixed_shape=fixed_shape)
         return hands
 
     def _wanted(

@@ -211,6 +211,18 @@ class HandModel(nn.Module):
             joints_mm * mirror[:, None] + place_mm[:, None],
         )
 
+    def joints(
+        self, pose: Tensor, shape: Tensor | None = None, *, side: int | Tensor = 0
+    ) -> Tensor:
+        """Give the joints alone, ``(B, 21, 3)`` from the wrist; arguments as of :meth:`forward`."""
+        turns = pose_to_matrices(pose)
+        shape = turns.new_zeros(len(turns), self.n_shape) if shape is None else shape
+        _check("shape", shape, (len(turns), self.n_shape))
+        mirror = self._mirror(side, len(turns))
+        hand = turns[:, 0] * mirror[:, :, None] * mirror[:, None, :]
+        rest_mm = self.joints_mm + torch.einsum("bn,njc->bjc", shape, self.shape_joints_mm)
+        return self._chain(hand, turns[:, 1:], rest_mm)[1] * mirror[:, None]
+
     def _chain(self, hand: Tensor, turns: Tensor, rest_mm: Tensor) -> tuple[Tensor, Tensor]:
         """Give the phalanges' turns from rest ``(B, 15, 3, 3)`` and the joints ``(B, 21, 3)``."""
         local = self.parent_from_joint @ turns @ self.joint_from_rest

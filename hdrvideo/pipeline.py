@@ -10,7 +10,7 @@
       FrameStage    one crop -> one hand, painted bare where needed   frame/stage.py
     SideDecider   which hand is right and which is left               crop/sides.py
     lift_pairs    2D joints and 3D shape -> millimetres in the camera frame/lift.py
-    MotionStage   bridging and smoothing over windows                 motion/stage.py
+    MotionStage   bridging and refining over windows                  motion/stage.py
 
 Everything is a stream: memory does not grow with the length of the clip.
 """
@@ -37,6 +37,7 @@ from hdrvideo.track import (
     ABSENT,
     DECODE_STATUS,
     DEOCCLUDED,
+    N_SHAPE,
     OBSERVED,
     FrameLedger,
     PoseTrack,
@@ -104,6 +105,21 @@ def pose_windows(
     Yields:
         Consecutive windows of the track and of the frame ledger.
     """
+    motion = MotionStage(settings.motion, parts.refiner)
+    for raw in raw_windows(frames, info, settings, parts, on_masks, on_crops):
+        yield from motion.push(*raw)
+    yield from motion.finish()
+
+
+def raw_windows(
+    frames: Iterable[Frame],
+    info: ClipInfo,
+    settings: Settings,
+    parts: Parts,
+    on_masks: OnMasks | None = None,
+    on_crops: OnCrops | None = None,
+) -> Iterator[Window]:
+    """As :func:`pose_windows`, but before the temporal stage: what each frame itself says."""
     meta = track_meta(info, settings)
     follower = HandFollower(
         finder=parts.finder,
@@ -115,14 +131,12 @@ def pose_windows(
         keep_crops=on_crops is not None,
     )
     sides = SideDecider(settings.side, mirror=settings.mirror)
-    motion = MotionStage(settings.motion)
     for sided in sided_frames(frames, follower, sides):
         if on_masks is not None:
             give_masks(sided, on_masks)
         if on_crops is not None:
             give_crops(sided, on_crops)
-        yield from motion.push(*assemble(sided, meta))
-    yield from motion.finish()
+        yield assemble(sided, meta)
 
 
 def sided_frames(
@@ -218,6 +232,8 @@ def assemble(frames: list[SidedFrame], meta: TrackMeta) -> Window:
         visible=visible,
         provenance=provenance,
         side_score=side_score,
+        turn_rad=np.full_like(xyz, np.nan),
+        shape=np.full((t, 2, N_SHAPE), np.nan, dtype=np.float32),
     )
     ledger = FrameLedger(
         frame_index=index,

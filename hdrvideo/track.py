@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 from hdrvideo.datatypes import F32, N_JOINTS, N_SIDES, Bool, check_array
 from hdrvideo.errors import ShapeError, TrackError
 from hdrvideo.geometry import Camera
-from hdrvideo.hand import SIDES
+from hdrvideo.hand import SIDES, TIPS
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+
+# The joints that turn, in the order of the hand model's poses; a tip is but the end of a bone.
+TURNING: Final = tuple(j for j in range(N_JOINTS) if j not in TIPS)
+# Shape scores of the hand model.
+N_SHAPE: Final = 12
 
 # How a hand's pose is known; the codes are the values of PoseTrack.provenance.
 PROVENANCE: Final = ("absent", "observed", "deoccluded", "bridged", "corrected")
@@ -81,7 +86,7 @@ class TrackMeta:
         """Rebuild from :meth:`to_json`.
 
         Raises:
-            TrackError: A key is missing, or the schema is a newer one.
+            TrackError: A key is missing, or the schema is another one.
         """
         try:
             if values["schema_version"] != SCHEMA_VERSION:
@@ -121,6 +126,11 @@ class PoseTrack:
         visible: ``(T, 2, 21)`` bool; the joint is seen rather than inferred.
         provenance: ``(T, 2)`` uint8, codes of :data:`PROVENANCE`.
         side_score: ``(T, 2)`` float32 in 0..1, how sure the picture is of this side; NaN if absent.
+        turn_rad: ``(T, 2, 21, 3)`` float32, axis times radians of the hand model's joints
+            (:mod:`hdrvideo.handmodel`): the wrist's is the whole hand's, in camera axes, a finger
+            joint's is against the bone before it, in its own axes. NaN at the tips, where absent,
+            and where no hand model was posed.
+        shape: ``(T, 2, 12)`` float32, the hand model's shape in standard deviations; NaN likewise.
     """
 
     meta: TrackMeta
@@ -134,6 +144,8 @@ class PoseTrack:
     visible: Bool
     provenance: NDArray[np.uint8]
     side_score: F32
+    turn_rad: F32
+    shape: F32
 
     def __post_init__(self) -> None:
         t = len(self.frame_index)
@@ -147,6 +159,8 @@ class PoseTrack:
         check_array("visible", self.visible, hand, "bool")
         check_array("provenance", self.provenance, (t, N_SIDES), "uint8")
         check_array("side_score", self.side_score, (t, N_SIDES), "float32")
+        check_array("turn_rad", self.turn_rad, (*hand, 3), "float32")
+        check_array("shape", self.shape, (t, N_SIDES, N_SHAPE), "float32")
         if t > 1 and not (np.diff(self.pts) > 0).all():
             row = int(np.argmin(np.diff(self.pts) > 0))
             raise ShapeError(f"pts do not increase after row {row}: {self.pts[row : row + 2]}")
@@ -164,6 +178,25 @@ class PoseTrack:
             raise ShapeError("confidence must lie in 0..1")
         if (self.visible & ~present[..., None]).any():
             raise ShapeError("visible must be False where a hand is absent")
+        self._check_turns()
+
+    def _check_turns(self) -> None:
+        """Raise unless each hand has all of its turns and its shape, or none of them."""
+        turns = self.turn_rad[:, :, list(TURNING)].reshape(len(self), N_SIDES, 3 * len(TURNING))
+        numbers = np.concatenate([turns, self.shape], axis=-1)
+        n_given = np.isfinite(numbers).sum(axis=-1)
+        wrong = (n_given > 0) & (n_given < numbers.shape[-1]) | np.isinf(numbers).any(axis=-1)
+        if wrong.any():
+            row, side = np.argwhere(wrong)[0]
+            raise ShapeError(
+                f"turn_rad and shape have {n_given[row, side]} finite numbers in row {row}, side "
+                f"{side}, expected all {numbers.shape[-1]} ({len(TURNING)} joints that turn, "
+                f"{N_SHAPE} scores), or NaN everywhere"
+            )
+        if (n_given[~self.present] > 0).any():
+            raise ShapeError("turn_rad and shape must be NaN where a hand is absent")
+        if not np.isnan(self.turn_rad[:, :, list(TIPS)]).all():
+            raise ShapeError("turn_rad must be NaN at the tips: they do not turn")
 
     def __len__(self) -> int:
         return len(self.frame_index)

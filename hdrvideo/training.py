@@ -21,6 +21,8 @@ from hdrvideo.frame.efficientnet import EfficientTrunk
 from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.frame.hdrm import SIZES, HdrmNet
 from hdrvideo.frame.shpe import LandmarkNet
+from hdrvideo.motion.refine import SIZES as REFINE_SIZES
+from hdrvideo.motion.refine import RefineNet
 from hdrvideo.train.bare_crops import CropSettings as HdrmCrops
 from hdrvideo.train.frame_recipe import FrameRecipe, FrameTask
 from hdrvideo.train.hasm_recipe import HasmData, HasmRecipe, HasmTask
@@ -28,6 +30,9 @@ from hdrvideo.train.hdrm_recipe import HdrmData, HdrmRecipe, HdrmTask, PaintWeig
 from hdrvideo.train.loop import LoopSettings, Task, train
 from hdrvideo.train.pose_crops import CropSettings as ShpeCrops
 from hdrvideo.train.pose_losses import PoseWeights
+from hdrvideo.train.refine_losses import RefineWeights
+from hdrvideo.train.refine_recipe import RefineData, RefineRecipe, RefineTask
+from hdrvideo.train.refine_windows import WindowSettings
 from hdrvideo.train.shpe_recipe import ShpeData, ShpeRecipe, ShpeTask
 from hdrvideo.train.views import ViewSettings
 
@@ -38,7 +43,7 @@ def train_net(name: str, config: Path, out: Path, *, resume: bool, device: str) 
     """Train a net as a settings file says.
 
     Args:
-        name: ``hasm``, ``hdrm``, ``shpe`` or ``frame`` (SHPE behind HDRM).
+        name: ``hasm``, ``hdrm``, ``shpe``, ``frame`` (SHPE behind HDRM) or ``refine``.
         config: The settings file.
         out: The run's folder.
         resume: Go on with the run in ``out``.
@@ -201,6 +206,34 @@ def make_shpe(values: dict[str, Any]) -> nn.Module:
     return net
 
 
+def make_refine(values: dict[str, Any]) -> nn.Module:
+    """Make a refiner to be trained.
+
+    Args:
+        values: ``size``: ``small`` or ``paper``; ``one_hand``: each hand by itself; ``no_fusion``:
+            each frame by itself; ``start``: the weights of a trained net of this kind, or ``none``.
+
+    Raises:
+        SettingsError: A key or a value is unknown.
+        WeightsError: The start is missing or damaged, or does not fit.
+    """
+    known = {"size", "one_hand", "no_fusion", "start"}
+    if not isinstance(values, dict) or set(values) - known:
+        raise SettingsError(f"net is {values!r}, expected some of {', '.join(sorted(known))}")
+    size, start = values.get("size", "small"), values.get("start") or "none"
+    switches = [values.get(name, False) for name in ("one_hand", "no_fusion")]
+    is_plain = isinstance(start, str) and all(isinstance(s, bool) for s in switches)
+    if size not in REFINE_SIZES or not is_plain:
+        raise SettingsError(
+            f"net is {values!r}, expected size: {' | '.join(REFINE_SIZES)}, one_hand and "
+            "no_fusion: true | false, start: FILE | none"
+        )
+    net = RefineNet(REFINE_SIZES[size], both_hands=not switches[0], fusing=not switches[1])
+    if start != "none":
+        load_weights(net, Path(start))
+    return net
+
+
 @dataclass(frozen=True)
 class _Lesson:
     """How a net is made and taught; ``groups`` are the recipe's parts that are settings."""
@@ -243,5 +276,11 @@ LESSONS: Final[Mapping[str, _Lesson]] = {
         FrameRecipe,
         {"data": ShpeData, "crops": ShpeCrops, "weights": PoseWeights},
         FrameTask,
+    ),
+    "refine": _Lesson(
+        make_refine,
+        RefineRecipe,
+        {"data": RefineData, "windows": WindowSettings, "weights": RefineWeights},
+        RefineTask,
     ),
 }

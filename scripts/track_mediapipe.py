@@ -33,7 +33,7 @@ from hdrvideo.datatypes import N_JOINTS, N_SIDES, ClipInfo
 from hdrvideo.geometry import Camera
 from hdrvideo.hand import side_index
 from hdrvideo.output.save import save_track
-from hdrvideo.track import ABSENT, OBSERVED, PoseTrack, TrackMeta
+from hdrvideo.track import ABSENT, N_SHAPE, OBSERVED, PoseTrack, TrackMeta
 
 FOV_DEG = 60.0
 NEAREST_MM = 50.0
@@ -161,6 +161,8 @@ def as_track(
         visible=inside.all(axis=-1),
         provenance=np.where(is_found, OBSERVED, ABSENT).astype(np.uint8),
         side_score=score,
+        turn_rad=np.full_like(xyz_mm, np.nan),
+        shape=np.full((n, N_SIDES, N_SHAPE), np.nan, np.float32),
     )
 
 

@@ -4,6 +4,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
+from hands import some_pose, some_shape
 from tracks import (
     first_frame_missing,
     make_ledger,
@@ -14,7 +16,9 @@ from tracks import (
 )
 
 from hdrvideo.config import MotionSettings
+from hdrvideo.handmodel import HandModel
 from hdrvideo.motion.stage import BRIDGE_FRAMES, MotionStage, refine_window
+from hdrvideo.motion.states import HandPoseTrack
 from hdrvideo.track import (
     ABSENT,
     BRIDGED,
@@ -23,12 +27,14 @@ from hdrvideo.track import (
     OBSERVED,
     POSED,
     ROW_ARRAYS,
+    TURNING,
     FrameLedger,
     PoseTrack,
     concatenate,
 )
 
 DEFAULT = MotionSettings()
+UNSMOOTHED = MotionSettings(smooth_seconds=0)
 
 
 def run(track, ledger, settings, pushes=None) -> tuple[PoseTrack, FrameLedger]:
@@ -225,6 +231,49 @@ def test_the_result_is_steadier_and_not_farther_from_the_truth(causal):
     raw = np.linalg.norm(track.raw_xyz_cam_mm - track.xyz_cam_mm, axis=-1).mean()
     apart = np.linalg.norm(refined.xyz_cam_mm - track.xyz_cam_mm, axis=-1).mean()
     assert apart < (2.5 if causal else 0.8) * raw
+
+
+def posed(model: HandModel, n: int, wrist_mm: torch.Tensor) -> HandPoseTrack:
+    """Give some hands of the model, all of them at one place."""
+    pose, shape = some_pose(2 * n), some_shape(model, 2 * n)
+    joints_mm = model.joints(pose, shape, side=torch.tensor([0, 1]).repeat(n)) + wrist_mm
+    parts = (pose, (16, 3)), (shape, (12,)), (joints_mm, (21, 3))
+    return HandPoseTrack(*(value.reshape(n, 2, *of_hand) for value, of_hand in parts))
+
+
+def test_refined_hands_have_the_pose_that_makes_their_joints():
+    track = with_gaps([(1, 20, 23), (0, 40, 60)])
+    model = HandModel()
+    hands = posed(model, 60, torch.tensor([0.0, 0.0, 500.0]))
+
+    def refiner(*_):
+        return hands, np.full((60, 2, 21), 0.7, np.float32)
+
+    refined, ledger = refine_window(track, make_ledger(track), UNSMOOTHED, refiner)
+    check_refined(track, make_ledger(track), refined, ledger)
+    there = refined.present
+    assert (refined.provenance[20:23, 1] == BRIDGED).all()
+    assert not there[40:60, 0].any()
+    pose = torch.from_numpy(refined.turn_rad[there][:, list(TURNING)])
+    shape = torch.from_numpy(refined.shape[there])
+    joints_mm = model.joints(pose, shape, side=torch.from_numpy(np.nonzero(there)[1]))
+    # In depth it is the refiner's; in the picture on the way from the frames' own to it.
+    depth_mm = refined.xyz_rel_mm[there][..., 2]
+    np.testing.assert_allclose(joints_mm.numpy()[..., 2], depth_mm, atol=1e-3)
+    bridged, _ = refine_window(track, make_ledger(track), UNSMOOTHED)
+    said_px = track.meta.camera.project(hands.xyz_cam_mm.numpy())
+    between_px = 0.4 * said_px[there] + 0.6 * bridged.uv_px[there]
+    np.testing.assert_allclose(refined.uv_px[there], between_px, atol=1e-2)
+    assert np.isnan(refined.turn_rad[~there]).all()
+    assert np.isnan(refined.shape[~there]).all()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_without_a_refiner_there_are_no_turns(causal):
+    track = with_gaps([(1, 20, 23)])
+    refined, _ = run(track, make_ledger(track), MotionSettings(causal=causal))
+    assert np.isnan(refined.turn_rad).all()
+    assert np.isnan(refined.shape).all()
 
 
 def test_without_bridging_and_smoothing_the_raw_poses_come_back():

@@ -8,8 +8,9 @@ import pytest
 from pycocotools.coco import COCO
 from tracks import CASES, absent_in_the_middle, first_frame_missing, make_track, variable_rate
 
+from hdrvideo.angles import ANGLE_JOINTS, joint_angles_deg
 from hdrvideo.errors import SettingsError, WriteError
-from hdrvideo.hand import BONES, JOINTS, SIDES
+from hdrvideo.hand import BONES, JOINTS, SIDES, TIPS
 from hdrvideo.output.formats import FORMATS, default_path, export
 from hdrvideo.output.table import TRACK_SCHEMA
 from hdrvideo.track import ABSENT, BRIDGED, PROVENANCE
@@ -74,6 +75,8 @@ def test_npz(case, tmp_path):
         "confidence": (t, 2, 21),
         "visible": (t, 2, 21),
         "provenance": (t, 2),
+        "turn_rad": (t, 2, 21, 3),
+        "shape": (t, 2, 12),
         "pts": (t,),
         "pts_seconds": (t,),
         "frame_index": (t,),
@@ -82,6 +85,10 @@ def test_npz(case, tmp_path):
         assert found[name].shape == shape, name
         np.testing.assert_array_equal(found[name], getattr(track, name))
     assert np.isnan(found["uv_px"][~found["present"]]).all()
+    assert found["angles_deg"].shape == (t, 2, 15, 3)
+    np.testing.assert_array_equal(found["angles_deg"], joint_angles_deg(track.turn_rad))
+    assert found["angle_joint_names"].tolist() == list(ANGLE_JOINTS)
+    assert found["angle_names"].tolist() == ["flexion", "abduction", "twist"]
     assert found["joint_names"].tolist() == list(JOINTS)
     assert found["side_names"].tolist() == ["right", "left"]
     assert found["provenance_names"].tolist() == list(PROVENANCE)
@@ -103,13 +110,45 @@ def test_csv(case, tmp_path):
     assert [r["hand"] for r in rows[:42]] == ["right"] * 21 + ["left"] * 21
     u = np.array([float(r["u_px"] or "nan") for r in rows], np.float32)
     np.testing.assert_array_equal(u, track.uv_px[..., 0].reshape(-1))
+    for name, values in (
+        ("turn_y_rad", track.turn_rad[..., 1].reshape(-1)),
+        ("shape_07", np.repeat(track.shape[..., 7], 21)),
+    ):
+        found = np.array([float(r[name] or "nan") for r in rows], np.float32)
+        np.testing.assert_array_equal(found, values)
     assert [float(r["pts_seconds"]) for r in rows[::42]] == track.pts_seconds.tolist()
-    numbers = [n for n in TRACK_SCHEMA.names if n.endswith(("_px", "_mm")) or n == "confidence"]
+    numbers = [n for n in TRACK_SCHEMA.names if n.endswith(("_px", "_mm", "_rad"))]
+    numbers += ["confidence", "shape_00", "shape_11"]
     for row in rows:
         if row["present"] == "false":
             assert row["provenance"] == "absent"
             assert {row[name] for name in numbers} == {""}
     assert sum(r["present"] == "false" for r in rows) == 21 * (~track.present).sum()
+
+
+def test_json_poses(tmp_path):
+    track = absent_in_the_middle()
+    found = read_strict(export(track, "json", tmp_path / "t.json"))
+    assert found["angle_joints"] == list(ANGLE_JOINTS)
+    assert found["angles"] == ["flexion", "abduction", "twist"]
+    angles_deg = joint_angles_deg(track.turn_rad)
+    for row, side in np.argwhere(track.present):
+        hand = found["frames"][row]["hands"][SIDES[side]]
+        assert [j for j, turn in enumerate(hand["turn_rad"]) if turn is None] == list(TIPS)
+        turns = [[np.nan] * 3 if turn is None else turn for turn in hand["turn_rad"]]
+        for values, wanted in (
+            (turns, track.turn_rad),
+            (hand["shape"], track.shape),
+            (hand["angles_deg"], angles_deg),
+        ):
+            np.testing.assert_allclose(values, wanted[row, side], atol=1e-4)
+
+
+def test_json_without_poses(tmp_path):
+    found = read_strict(export(make_track(2), "json", tmp_path / "t.json"))
+    for frame in found["frames"]:
+        for hand in frame["hands"].values():
+            assert [hand[name] for name in ("turn_rad", "shape", "angles_deg")] == [None] * 3
 
 
 @every_case

@@ -94,9 +94,21 @@ def test_absent_is_nan_and_not_null_or_zero(path):
     assert sum(column.null_count for column in table.columns) == 0
     present = table["present"].to_numpy()
     assert (~present).sum() == 4 * 21
-    for name in ("u_px", "z_cam_mm", "x_rel_mm", "raw_v_px", "confidence", "side_score"):
+    measured = ("u_px", "z_cam_mm", "x_rel_mm", "raw_v_px", "confidence", "side_score")
+    for name in (*measured, "turn_y_rad", "shape_11"):
         assert np.isnan(table[name].to_numpy()[~present]).all(), name
     assert not table["visible"].to_numpy()[~present].any()
+
+
+def test_turns_are_by_joint_and_the_shape_is_on_every_row(path):
+    track = absent_in_the_middle()
+    table = pq.read_table(save_track(track, path))
+    row = 42 * 9 + 21 + JOINTS.index("ring_pip")
+    assert table["turn_z_rad"][row].as_py() == track.turn_rad[9, 1, 14, 2]
+    assert np.isnan(table["turn_z_rad"].to_numpy()[JOINTS.index("ring_tip") :: 21]).all()
+    for k in range(12):
+        found = table[f"shape_{k:02d}"].to_numpy().reshape(12, 2, 21)
+        np.testing.assert_array_equal(found, np.repeat(track.shape[..., k : k + 1], 21, axis=-1))
 
 
 def test_one_row_group_for_each_window_and_the_same_track(path):
@@ -255,6 +267,26 @@ def test_files_that_are_not_tracks(path):
         load_meta(path)
     write_raw(path, table, make_meta())
     with pytest.raises(TrackError, match=r"no column frame_index, pts, .*track.parquet or frames"):
+        load_track(path)
+
+
+def test_a_file_of_an_older_hdrvideo_is_said(path):
+    table = track_table(make_track(2))
+    old = [name for name in table.column_names if not name.startswith(("turn_", "shape_"))]
+    meta = make_meta().to_json() | {"schema_version": 1}
+    entry = {META_KEY: json.dumps(meta).encode()}
+    pq.write_table(table.select(old).replace_schema_metadata(entry), path)
+    for read in (load_meta, load_track, lambda place: list(iter_track(place))):
+        with pytest.raises(TrackError, match="schema is 1, this version reads 2; install the hdrv"):
+            read(path)
+
+
+def test_half_a_pose_is_not_a_sound_track(path):
+    table = track_table(absent_in_the_middle())
+    at = table.schema.get_field_index("turn_x_rad")
+    nothing = pa.array(np.full(table.num_rows, np.nan, np.float32))
+    write_raw(path, table.set_column(at, "turn_x_rad", nothing), make_meta())
+    with pytest.raises(TrackError, match="not a sound track: turn_rad and shape have 44 finite nu"):
         load_track(path)
 
 

@@ -10,6 +10,8 @@ import pytest
 from tracks import CASES, absent_in_the_middle, make_ledger, make_meta, make_track, same_track
 
 from hdrvideo.errors import ShapeError, TrackError
+from hdrvideo.hand import JOINTS
+from hdrvideo.handmodel import POSE_JOINTS, HandModel
 from hdrvideo.track import (
     ABSENT,
     BRIDGED,
@@ -19,6 +21,7 @@ from hdrvideo.track import (
     FRAME_LOST,
     IS_BRIDGED,
     LOW_PRESENCE,
+    N_SHAPE,
     NOT_FOUND,
     OBSERVED,
     POSED,
@@ -27,6 +30,7 @@ from hdrvideo.track import (
     ROW_ARRAYS,
     SCHEMA_VERSION,
     TOO_SHORT,
+    TURNING,
     FrameLedger,
     LedgerCounts,
     TrackMeta,
@@ -105,6 +109,42 @@ def test_confidence_range():
 def test_absent_is_never_visible():
     with pytest.raises(ShapeError, match="visible must be False where a hand is absent"):
         changed(absent_in_the_middle(), "visible", (5, 1, 0), True)
+
+
+def test_the_hand_model_has_these_turns_and_scores():
+    assert tuple(JOINTS[j] for j in TURNING) == POSE_JOINTS
+    assert HandModel().n_shape == N_SHAPE
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_hand_has_all_turns_and_its_shape_or_none(bad):
+    track = absent_in_the_middle()
+    for name, at, n in (("turn_rad", (0, 1), 59), ("turn_rad", (19,), 57), ("shape", (11,), 59)):
+        text = f"turn_rad and shape have {n} finite numbers in row 2, side 1, expected all 60"
+        with pytest.raises(ShapeError, match=text):
+            changed(track, name, (2, 1, *at), bad)
+    plain = make_track(3)
+    for name, n in (("turn_rad", 3), ("shape", 12)):
+        with pytest.raises(ShapeError, match=f"have {n} finite numbers in row 1, side 0, expected"):
+            changed(plain, name, (1, 0, 3) if name == "turn_rad" else (1, 0), 0)
+    # One hand's pose does not ask for the other's.
+    turn_rad, shape = track.turn_rad.copy(), track.shape.copy()
+    turn_rad[2, 1], shape[2, 1] = np.nan, np.nan
+    assert replace(track, turn_rad=turn_rad, shape=shape).present[2, 1]
+
+
+def test_no_hand_no_turn():
+    track = absent_in_the_middle()
+    turn_rad, shape = track.turn_rad.copy(), track.shape.copy()
+    turn_rad[5, 1], shape[5, 1] = turn_rad[0, 1], 0
+    with pytest.raises(ShapeError, match="turn_rad and shape must be NaN where a hand is absent"):
+        replace(track, turn_rad=turn_rad, shape=shape)
+
+
+def test_tips_do_not_turn():
+    for tip in (4, 20):
+        with pytest.raises(ShapeError, match="turn_rad must be NaN at the tips: they do not turn"):
+            changed(absent_in_the_middle(), "turn_rad", (0, 0, tip, 2), 0)
 
 
 @pytest.mark.parametrize("case", CASES)

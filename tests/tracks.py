@@ -13,9 +13,11 @@ from hdrvideo.track import (
     DEOCCLUDED,
     FRAME_LOST,
     IS_BRIDGED,
+    N_SHAPE,
     NOT_FOUND,
     OBSERVED,
     POSED,
+    TURNING,
     FrameLedger,
     PoseTrack,
     TrackMeta,
@@ -61,8 +63,12 @@ def make_track(
     pts: np.ndarray | None = None,
     first_index: int = 0,
     seed: int = 0,
+    posed: bool = False,
 ) -> PoseTrack:
-    """Make a track; ``provenance`` sets codes for ``(side, start, stop)``; the rest is observed."""
+    """Make a track; ``provenance`` sets codes for ``(side, start, stop)``; the rest is observed.
+
+    ``posed``: with some pose of the hand model, which does not fit the joints.
+    """
     meta = meta or make_meta()
     codes = np.full((n, 2), OBSERVED, np.uint8)
     for (side, start, stop), code in (provenance or {}).items():
@@ -80,6 +86,11 @@ def make_track(
     confidence[bridged] *= 0.4
     visible[absent | bridged] = False
     side_score = np.where(absent, np.nan, 0.9)
+    turn_rad, shape = np.full((n, *HAND, 3), np.nan), np.full((n, 2, N_SHAPE), np.nan)
+    if posed:
+        turn_rad[:, :, list(TURNING)] = rng.normal(0, 0.5, (n, 2, len(TURNING), 3))
+        shape = rng.normal(0, 1, shape.shape)
+        turn_rad[absent], shape[absent] = np.nan, np.nan
     return PoseTrack(
         meta=meta,
         frame_index=np.arange(first_index, first_index + n, dtype=np.int64),
@@ -92,13 +103,15 @@ def make_track(
         visible=visible,
         provenance=codes,
         side_score=side_score.astype(np.float32),
+        turn_rad=turn_rad.astype(np.float32),
+        shape=shape.astype(np.float32),
     )
 
 
 def absent_in_the_middle() -> PoseTrack:
-    """29.97 frames a second; the left hand goes for four frames and is bridged for two."""
+    """29.97 a second; the left hand goes for four frames and is bridged for two; with poses."""
     middle = {(1, 4, 8): ABSENT, (1, 8, 10): BRIDGED, (0, 2, 3): DEOCCLUDED}
-    return make_track(12, provenance=middle)
+    return make_track(12, provenance=middle, posed=True)
 
 
 def first_frame_missing() -> PoseTrack:

@@ -14,7 +14,7 @@ from tracks import make_hands, make_meta
 
 from hdrvideo.handmodel import HandModel
 from hdrvideo.synth.scene import Background, Effects, Lights, Person, Props, Scene, Shot
-from hdrvideo.track import ABSENT, OBSERVED, PoseTrack
+from hdrvideo.track import ABSENT, N_SHAPE, OBSERVED, PoseTrack
 from hdrvideo.validate.perceptual import weight_shapes
 from hdrvideo.validate.truth import ClipTruth
 
@@ -84,6 +84,8 @@ def track_of(truth: ClipTruth, *, noise_mm: float = 0.0, seed: int = 0, **change
         "visible": np.repeat(there[..., None], 21, axis=-1),
         "provenance": np.where(there, OBSERVED, ABSENT).astype(np.uint8),
         "side_score": np.where(there, 0.9, np.nan).astype(np.float32),
+        "turn_rad": np.full_like(xyz, np.nan),
+        "shape": np.full((n, 2, N_SHAPE), np.nan, np.float32),
     }
     values["confidence"] = values["confidence"].astype(np.float32)
     return PoseTrack(**{**values, **changes})

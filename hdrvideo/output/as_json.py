@@ -7,36 +7,46 @@ from typing import Any, Final, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from hdrvideo.hand import JOINTS, SIDES
+from hdrvideo.angles import ANGLE_JOINTS, ANGLES, joint_angles_deg
+from hdrvideo.hand import JOINTS, SIDES, TIPS
 from hdrvideo.output.save import WINDOW_FRAMES, strict_json, whole_file
 from hdrvideo.track import ABSENT, PROVENANCE, PoseTrack
 
-# A tenth of a micrometre, a ten-thousandth of a pixel: far below what any camera resolves.
+# A tenth of a micrometre, a ten-thousandth of a pixel, less than a hundredth of a degree: far below
+# what any camera resolves.
 DECIMALS: Final = 4
 
-_JOINT_ARRAYS: Final = (
+_ARRAYS: Final = (
     "uv_px",
     "xyz_cam_mm",
     "xyz_rel_mm",
     "raw_uv_px",
     "raw_xyz_cam_mm",
     "confidence",
+    "turn_rad",
+    "shape",
 )
 
 
 def save_json(track: PoseTrack, path: Path, overwrite: bool = False) -> Path:
-    """Write strict JSON with the keys ``meta``, ``joints`` and ``frames``.
+    """Write strict JSON: ``meta``, ``joints``, ``angle_joints``, ``angles`` and ``frames``.
 
     A frame has ``index``, ``pts``, ``pts_seconds`` and ``hands`` with the keys ``right`` and
     ``left``; an absent hand is null. A hand has ``provenance``, ``side_score``, ``visible`` (21)
     and the arrays of a track for its 21 joints, rounded to :data:`DECIMALS`; an array without any
-    value (the raw pose of a bridged hand) is null, so is a single missing number. NaN is never
-    written.
+    value (the raw pose of a bridged hand) is null, so is a single missing number and a tip's turn.
+    ``shape`` (12) is the hand's; ``angles_deg`` (15, 3) are its turns taken apart, in the order of
+    ``angle_joints`` and ``angles``. NaN is never written.
 
     Raises:
         WriteError: The file exists, its folder does not, or the system refuses the write.
     """
-    head = {"meta": track.meta.to_json(), "joints": JOINTS}
+    head = {
+        "meta": track.meta.to_json(),
+        "joints": JOINTS,
+        "angle_joints": ANGLE_JOINTS,
+        "angles": ANGLES,
+    }
     with (
         whole_file(path, overwrite=overwrite) as partial,
         partial.open("w", encoding="utf-8") as file,
@@ -89,7 +99,8 @@ def _frames(track: PoseTrack) -> Iterator[dict[str, Any]]:
 
 def _hands(track: PoseTrack, side: int) -> Iterator[dict[str, Any] | None]:
     """Give one side's hand in each frame of a window, None where it is absent."""
-    joints = {name: getattr(track, name)[:, side] for name in _JOINT_ARRAYS}
+    arrays = {name: getattr(track, name)[:, side] for name in _ARRAYS}
+    arrays["angles_deg"] = joint_angles_deg(arrays["turn_rad"])
     for row, code in enumerate(track.provenance[:, side]):
         if code == ABSENT:
             yield None
@@ -99,6 +110,9 @@ def _hands(track: PoseTrack, side: int) -> Iterator[dict[str, Any] | None]:
             "side_score": rounded(track.side_score[row, side]),
             "visible": track.visible[row, side].tolist(),
         }
-        for name, values in joints.items():
+        for name, values in arrays.items():
             hand[name] = None if np.isnan(values[row]).all() else rounded(values[row])
+        if hand["turn_rad"] is not None:
+            for tip in TIPS:
+                hand["turn_rad"][tip] = None
         yield hand

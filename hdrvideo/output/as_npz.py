@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hdrvideo.angles import ANGLE_JOINTS, ANGLES, joint_angles_deg
 from hdrvideo.hand import JOINTS, SIDES
 from hdrvideo.output.save import strict_json, whole_file
 from hdrvideo.track import PROVENANCE, PoseTrack
@@ -14,7 +15,9 @@ def save_npz(track: PoseTrack, path: Path, overwrite: bool = False) -> Path:
 
     Axis 0 is the source frame, axis 1 the side (``side_names``), axis 2 the joint
     (``joint_names``); ``uv_px``, ``xyz_cam_mm``, ``xyz_rel_mm``, ``raw_uv_px``,
-    ``raw_xyz_cam_mm``, ``confidence`` and ``side_score`` are NaN where there is no value.
+    ``raw_xyz_cam_mm``, ``confidence``, ``side_score``, ``turn_rad``, ``shape`` and ``angles_deg``
+    are NaN where there is no value. ``angles_deg`` ``(T, 2, 15, 3)`` are ``turn_rad`` taken apart:
+    axis 2 is the finger joint (``angle_joint_names``), axis 3 the angle (``angle_names``).
     ``provenance`` indexes ``provenance_names``; ``time_base`` is numerator and denominator of the
     seconds per unit of ``pts``; ``meta_json`` is the meta data of the track as text.
 
@@ -36,6 +39,11 @@ def save_npz(track: PoseTrack, path: Path, overwrite: bool = False) -> Path:
             provenance=track.provenance,
             provenance_names=np.array(PROVENANCE),
             side_score=track.side_score,
+            turn_rad=track.turn_rad,
+            shape=track.shape,
+            angles_deg=joint_angles_deg(track.turn_rad),
+            angle_joint_names=np.array(ANGLE_JOINTS),
+            angle_names=np.array(ANGLES),
             frame_index=track.frame_index,
             pts=track.pts,
             pts_seconds=track.pts_seconds,

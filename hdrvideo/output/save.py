@@ -33,7 +33,7 @@ from hdrvideo.track import FrameLedger, PoseTrack, TrackMeta
 META_KEY: Final = b"hdrvideo"
 
 # Frames of one row group when a whole track is saved, and of one window when it is streamed: 42
-# thousand rows, about 4 MB in memory. Larger groups pack no better.
+# thousand rows, about 6 MB in memory. Larger groups pack no better.
 WINDOW_FRAMES: Final = 1000
 
 

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from hdrvideo.errors import ShapeError, TrackError
 from hdrvideo.hand import JOINTS, N_JOINTS, SIDES
-from hdrvideo.track import DECODE_STATUS, PROVENANCE, REASONS, FrameLedger, PoseTrack, TrackMeta
+from hdrvideo.track import (
+    DECODE_STATUS,
+    N_SHAPE,
+    PROVENANCE,
+    REASONS,
+    FrameLedger,
+    PoseTrack,
+    TrackMeta,
+)
 
 ROWS_PER_FRAME: Final = len(SIDES) * N_JOINTS
 
@@ -23,7 +31,10 @@ JOINT_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "xyz_rel_mm": ("x_rel_mm", "y_rel_mm", "z_rel_mm"),
     "raw_uv_px": ("raw_u_px", "raw_v_px"),
     "raw_xyz_cam_mm": ("raw_x_cam_mm", "raw_y_cam_mm", "raw_z_cam_mm"),
+    "turn_rad": ("turn_x_rad", "turn_y_rad", "turn_z_rad"),
 }
+# A hand's shape stands in each of its rows.
+SHAPE_COLUMNS: Final = tuple(f"shape_{k:02d}" for k in range(N_SHAPE))
 
 _NAME: Final = pa.dictionary(pa.int8(), pa.string())
 
@@ -40,6 +51,7 @@ TRACK_SCHEMA: Final = pa.schema(
         ("present", pa.bool_()),
         ("provenance", _NAME),
         ("side_score", pa.float32()),
+        *((column, pa.float32()) for column in SHAPE_COLUMNS),
     ]
 )
 
@@ -58,7 +70,7 @@ LEDGER_SCHEMA: Final = pa.schema(
 def track_table(track: PoseTrack) -> Any:
     """Give a track, or a window of one, as a table of :data:`TRACK_SCHEMA`.
 
-    Pixels, millimetres, confidence and side score are NaN where there is no value, never null.
+    Every kind of float is NaN where there is no value, never null.
     """
     n = len(track)
 
@@ -83,6 +95,7 @@ def track_table(track: PoseTrack) -> Any:
     for array, names in JOINT_COLUMNS.items():
         flat = getattr(track, array).reshape(-1, len(names))
         columns.update({name: flat[:, k] for k, name in enumerate(names)})
+    columns.update({name: per_hand(track.shape[..., k]) for k, name in enumerate(SHAPE_COLUMNS)})
     return pa.table([pa.array(columns[name]) for name in TRACK_SCHEMA.names], schema=TRACK_SCHEMA)
 
 
@@ -112,6 +125,7 @@ def track_from_table(table: Any, meta: TrackMeta, *, source: str) -> PoseTrack:
         for array, names in JOINT_COLUMNS.items()
         if array != "xyz_rel_mm"
     }
+    shape = [columns.values(c).reshape(hand)[:, :, 0] for c in SHAPE_COLUMNS]
     first = columns.codes("provenance", PROVENANCE).reshape(hand)[:, :, 0]
     try:
         return PoseTrack(
@@ -122,6 +136,7 @@ def track_from_table(table: Any, meta: TrackMeta, *, source: str) -> PoseTrack:
             visible=columns.values("visible").reshape(hand),
             provenance=first.astype(np.uint8),
             side_score=columns.values("side_score").reshape(hand)[:, :, 0].copy(),
+            shape=np.stack(shape, axis=-1),
             **arrays,
         )
     except ShapeError as fault:

@@ -1,5 +1,6 @@
-"""HDRM's discriminator, and all that it needs to learn beside the net."""
+"""Discriminators, and all that they need to learn beside the net."""
 
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -37,50 +38,46 @@ class PatchDiscriminator(nn.Module):
         return out
 
 
-class Adversary:
-    """The discriminator with an optimiser of its own (released code: Adam, betas 0 and 0.9).
+class Learner:
+    """A net with an optimiser of its own, trained beside the one that is to be shipped.
 
-    Many workers have the same one: it starts from a seed and learns from the mean of their
-    gradients.
+    Adam with betas 0 and 0.9. Many workers have the same one: it starts from a seed and learns from
+    the mean of their gradients.
     """
 
-    def __init__(self, width: int, learning_rate: float, *, seed: int) -> None:
-        """Begin anew; see :class:`PatchDiscriminator` for ``width``."""
+    def __init__(self, make: Callable[[], nn.Module], learning_rate: float, *, seed: int) -> None:
+        """Begin anew.
+
+        Args:
+            make: Gives the net, its weights drawn at random.
+            learning_rate: Of its optimiser.
+            seed: Of the weights.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.net = PatchDiscriminator(width)
+            self.net = make()
         self._optimizer = torch.optim.AdamW(
             self.net.parameters(), learning_rate, betas=(0.0, 0.9), weight_decay=0.0
         )
 
-    def learn(self, bare: Tensor, truth: Tensor, told: Told, hole: Tensor) -> Tensor:
-        """Make a step.
-
-        Args:
-            bare: ``(B, 3, R, R)`` made pictures, without gradients.
-            truth: ``(B, 3, R, R)`` true ones.
-            told: Masks of both.
-            hole: ``(B, 1, R, R)`` where they differ.
-
-        Returns:
-            The loss before the step.
-        """
-        net = self.net.to(bare.device).train().requires_grad_(True)
-        true, made = net(truth, *told), net(bare, *told)
-        loss = (patch_loss(true, hole, is_true=True) + patch_loss(made, hole, is_true=False)) / 2
+    def step(self, loss: Tensor) -> None:
+        """Learn from a loss."""
         self._optimizer.zero_grad()
         torch.autograd.backward(loss)
         if distributed.is_initialized():
-            for parameter in net.parameters():
+            for parameter in self.net.parameters():
                 if parameter.grad is not None:
                     distributed.all_reduce(parameter.grad)
                     parameter.grad.div_(distributed.get_world_size())
         self._optimizer.step()
-        return loss.detach()
 
-    def judge(self, bare: Tensor, told: Told, hole: Tensor) -> Tensor:
-        """Give the loss of pictures that are to be taken for true ones; nothing is learnt here."""
-        return patch_loss(self.net.requires_grad_(False)(bare, *told), hole, is_true=True)
+    def teachable(self, device: torch.device) -> nn.Module:
+        """Give the net on a device, ready to learn."""
+        return self.net.to(device).train().requires_grad_(True)
+
+    def fixed(self, device: torch.device) -> nn.Module:
+        """Give the net on a device; nothing is learnt here."""
+        return self.net.to(device).requires_grad_(False)
 
     def state(self) -> dict[str, Tensor]:
         """Give all that changes: weights, norms' vectors, the optimiser's moments."""
@@ -111,3 +108,83 @@ class Adversary:
                 there = torch.empty_like(parameter).copy_(tensors[f"{moment}/{name}"])
                 moments[moment] = there.detach()
             self._optimizer.state[parameter] = moments
+
+
+class Adversary(Learner):
+    """HDRM's discriminator; see :class:`PatchDiscriminator`."""
+
+    def __init__(self, width: int, learning_rate: float, *, seed: int) -> None:
+        """Begin anew; see :class:`PatchDiscriminator` for ``width``."""
+        super().__init__(lambda: PatchDiscriminator(width), learning_rate, seed=seed)
+
+    def learn(self, bare: Tensor, truth: Tensor, told: Told, hole: Tensor) -> Tensor:
+        """Make a step.
+
+        Args:
+            bare: ``(B, 3, R, R)`` made pictures, without gradients.
+            truth: ``(B, 3, R, R)`` true ones.
+            told: Masks of both.
+            hole: ``(B, 1, R, R)`` where they differ.
+
+        Returns:
+            The loss before the step.
+        """
+        net = self.teachable(bare.device)
+        true, made = net(truth, *told), net(bare, *told)
+        loss = (patch_loss(true, hole, is_true=True) + patch_loss(made, hole, is_true=False)) / 2
+        self.step(loss)
+        return loss.detach()
+
+    def judge(self, bare: Tensor, told: Told, hole: Tensor) -> Tensor:
+        """Give the loss of pictures that are to be taken for true ones; nothing is learnt here."""
+        return patch_loss(self.fixed(bare.device)(bare, *told), hole, is_true=True)
+
+
+class MotionDiscriminator(nn.Module):
+    """Says of a hand's finger turns over time whether a hand moves so.
+
+    After Deformer (Fu et al., ICCV 2023), section 3.6, and what its code does: a GRU of two layers
+    over the frames' finger poses (no turn of the whole hand, no shape), attention pools them.
+    Turns are matrices here, as axis-angles jump.
+    """
+
+    def __init__(self, n_turns: int, width: int = 128) -> None:
+        super().__init__()
+        self.gru = nn.GRU(9 * n_turns, width, num_layers=2, batch_first=True)
+        self.score = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 1))
+        self.out = nn.Linear(width, 1)
+
+    def forward(self, turns: Tensor) -> Tensor:
+        """Judge ``(N, T, n_turns, 3, 3)``: ``(N,)``, 1 = true."""
+        read, _ = self.gru(turns.flatten(2))
+        weight = self.score(read).softmax(dim=1)
+        judged: Tensor = self.out((weight * read).sum(dim=1)).squeeze(-1)
+        return judged
+
+
+class MotionAdversary(Learner):
+    """The refiner's discriminator, by least squares as in Deformer."""
+
+    def __init__(self, n_turns: int, learning_rate: float, *, seed: int) -> None:
+        """Begin anew."""
+        super().__init__(lambda: MotionDiscriminator(n_turns), learning_rate, seed=seed)
+
+    def learn(self, said: Tensor, true: Tensor) -> Tensor:
+        """Make a step with turns ``(N, T, n_turns, 3, 3)``; give the loss before it.
+
+        All workers must make it, those without a window (N = 0) too.
+        """
+        net = self.teachable(said.device)
+        if len(said):
+            loss: Tensor = ((net(true) - 1) ** 2).mean() + (net(said.detach()) ** 2).mean()
+        else:
+            loss = torch.stack([0 * p.sum() for p in net.parameters()]).sum()
+        self.step(loss)
+        return loss.detach()
+
+    def judge(self, said: Tensor) -> Tensor:
+        """Give the loss of motion that is to be taken for true; nothing is learnt here."""
+        if not len(said):
+            return 0 * said.sum()
+        loss: Tensor = ((self.fixed(said.device)(said) - 1) ** 2).mean()
+        return loss

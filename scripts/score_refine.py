@@ -1,0 +1,253 @@
+"""Score the temporal stage beside plainer ones, on a made benchmark; a Markdown table.
+
+Usage::
+
+    hdrvideo annotate BENCHMARK/clips/*.mp4 -o tracks --no-refine
+    python scripts/score_refine.py BENCHMARK tracks [--weights FILE ...] [-o table.md]
+
+All rows have the same raw poses under them, those of ``tracks`` (made with ``--no-refine``, so
+that confidence is the frames' own): *per frame* as they are, gaps bridged on straight lines; *hand
+model* each frame's quick fit; *One-Euro*, *zero-phase* the smoothers of ``motion/smooth.py``;
+*refined* with the shipped weights, and with each given file. Numbers are those of ``hdrvideo
+validate benchmark``, over all hands that count, so the rules are in docs/benchmark.md; further:
+
+* *half hidden*: MPJPE of hands hidden by half and more; *fastest*: of the tenth of hands whose true
+  joints, wrist and all, move most from frame to frame.
+* *depth*, *volume*: how far both hands pass through one another, a mean over the frames of
+  touching, crossing and interlocked clips in which both are there (:mod:`hdrvideo.penetration`),
+  every ``--every``-th of them. Rows without a hand model's pose are fitted first. *truth* has its
+  own.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from score_real import table
+
+from hdrvideo.build import build_refiner
+from hdrvideo.config import MotionSettings
+from hdrvideo.errors import HdrVideoError
+from hdrvideo.handmodel import HandModel
+from hdrvideo.motion.stage import MotionStage
+from hdrvideo.motion.states import StateReader, with_turns
+from hdrvideo.motion.windows import Refiner
+from hdrvideo.output.save import load_ledger, load_track
+from hdrvideo.penetration import hands_penetration
+from hdrvideo.track import ABSENT, BRIDGED, TURNING, FrameLedger, PoseTrack, concatenate
+from hdrvideo.validate.averages import average, clip_sums
+from hdrvideo.validate.benchmark import load_benchmark
+from hdrvideo.validate.protocols import METRICS, Comparison, compare
+from hdrvideo.validate.truth import ClipTruth, load_truth
+
+CONTACT = ("touching", "crossing", "interlocked")
+COLUMNS = {
+    "hands_found_iou50_pct": "found, %",
+    "epe_found_palm_pct": "2D error, % of palm",
+    "pck_0.2palm_missing_wrong_pct": "PCK, %",
+    "auc_3d_wrist_20j_20_50mm_missing_wrong": "3D AUC 20-50 mm, missed = 0",
+    "mpjpe_wrist_20j_found_mm": "MPJPE, mm",
+    "pa_mpjpe_21j_found_mm": "PA-MPJPE, mm",
+    "mrrpe_both_found_mm": "MRRPE, mm",
+    "accel_error_wrist_20j_runs3_mm_per_frame2": "acceleration error, mm/frame²",
+}
+Way = Callable[[PoseTrack, FrameLedger], PoseTrack]
+
+
+@dataclass
+class Clip:
+    """A benchmark's clip with its raw track."""
+
+    relation: str
+    truth: ClipTruth
+    raw: PoseTrack
+    ledger: FrameLedger
+
+
+def load_clips(benchmark: Path, tracks: Path) -> list[Clip]:
+    """Read truths and tracks."""
+    clips = []
+    for entry in load_benchmark(benchmark).clips:
+        folder = tracks / entry.clip.stem
+        raw = unbridged(load_track(folder / "track.parquet"))
+        ledger = load_ledger(folder / "frames.parquet")
+        clips.append(Clip(entry.relation, load_truth(entry.folder), raw, ledger))
+    return clips
+
+
+def unbridged(track: PoseTrack) -> PoseTrack:
+    """Take a track back to what its frames said."""
+    seen = track.present & (track.provenance != BRIDGED)
+    return replace(
+        track,
+        uv_px=track.raw_uv_px,
+        xyz_cam_mm=track.raw_xyz_cam_mm,
+        confidence=np.where(seen[..., None], track.confidence, np.nan).astype(np.float32),
+        visible=track.visible & seen[..., None],
+        provenance=np.where(seen, track.provenance, ABSENT).astype(np.uint8),
+        side_score=np.where(seen, track.side_score, np.nan).astype(np.float32),
+        turn_rad=np.full_like(track.turn_rad, np.nan),
+        shape=np.full_like(track.shape, np.nan),
+    )
+
+
+def staged(settings: MotionSettings, refiner: Refiner | None = None) -> Way:
+    """Give what sends a raw track through the temporal stage."""
+
+    def way(raw: PoseTrack, ledger: FrameLedger) -> PoseTrack:
+        stage = MotionStage(settings, refiner)
+        windows = [*stage.push(raw, ledger), *stage.finish()]
+        return concatenate([track for track, _ in windows])
+
+    return way
+
+
+def fitted(raw: PoseTrack, reader: StateReader) -> PoseTrack:
+    """Put the hand model on each frame by itself."""
+    camera = raw.meta.camera
+    k_px = np.array(
+        [[camera.fx_px, 0, camera.cx_px], [0, camera.fy_px, camera.cy_px], [0, 0, 1]], np.float32
+    )
+    said = (raw.raw_uv_px, raw.raw_xyz_cam_mm, raw.confidence, raw.visible)
+    states = reader.read(raw.pts_seconds, *said, k_px)
+    hands = reader.place(with_turns(states.state[0]).transpose(0, 1))
+    there = raw.present
+    xyz = np.where(there[..., None, None], hands.xyz_cam_mm.numpy(), np.nan).astype(np.float32)
+    turn_rad = np.full_like(xyz, np.nan)
+    turn_rad[:, :, list(TURNING)] = np.where(there[..., None, None], hands.pose.numpy(), np.nan)
+    shape = np.where(there[..., None], hands.shape.numpy(), np.nan).astype(np.float32)
+    uv_px = camera.project(xyz).astype(np.float32)
+    return replace(raw, uv_px=uv_px, xyz_cam_mm=xyz, turn_rad=turn_rad, shape=shape)
+
+
+def fastest(clips: list[Clip]) -> float:
+    """Give the speed, mm a frame, that a tenth of all hands exceed."""
+    return float(np.nanquantile(np.concatenate([speed(c.truth).ravel() for c in clips]), 0.9))
+
+
+def speed(truth: ClipTruth) -> NDArray[np.float64]:
+    """Give how far a hand's joints move from the frame before, on average, ``(T, 2)`` mm."""
+    moved = np.linalg.norm(np.diff(truth.xyz_cam_mm, axis=0), axis=-1).mean(axis=-1)
+    return np.asarray(np.concatenate([np.full((1, 2), np.nan), moved]), dtype=np.float64)
+
+
+def score(clips: list[Clip], tracks: list[PoseTrack], limit_mm: float) -> list[str]:
+    """Give a row's numbers."""
+    compared = [compare(c.truth, t.uv_px, t.xyz_cam_mm) for c, t in zip(clips, tracks, strict=True)]
+    sums = [clip_sums(c, METRICS) for c in compared]
+    found = average(sums, n_bootstrap=0, seed=0)
+    values = dict(zip((m.name for m in METRICS), found.value, strict=True))
+    row = [f"{float(values[n]):.{3 if n.startswith('auc') else 1}f}" for n in COLUMNS]
+    hidden = pooled(compared, lambda c: c.truth.hidden_share >= 0.5)
+    quick = pooled(compared, lambda c: speed(c.truth) > limit_mm)
+    return [*row, f"{hidden:.1f}", f"{quick:.1f}"]
+
+
+def pooled(compared: list[Comparison], which: Callable[[Comparison], NDArray[np.bool_]]) -> float:
+    """Give the mean MPJPE of the found hands that are chosen."""
+    values = []
+    for c in compared:
+        error = c.distance_wrist_mm[..., 1:].mean(axis=-1)
+        values.append(error[which(c) & c.match.found])
+    return float(np.concatenate(values).mean())
+
+
+def contact(
+    model: HandModel, clips: list[Clip], tracks: list[PoseTrack], every: int
+) -> tuple[float, float, int]:
+    """Give mean depth (mm) and volume (cm3) of contact clips' frames, and how many frames."""
+    depth, volume = [], []
+    for clip, track in zip(clips, tracks, strict=True):
+        if clip.relation not in CONTACT:
+            continue
+        rows = np.flatnonzero(np.isfinite(track.shape).all(axis=(1, 2)))[::every]
+        pose = track.turn_rad[rows][:, :, list(TURNING)]
+        wrist_mm = track.xyz_cam_mm[rows][:, :, 0]
+        found = hands_penetration(model, pose, track.shape[rows], wrist_mm)
+        depth.append(found.depth_mm)
+        volume.append(found.volume_mm3 / 1000)
+    return (
+        float(np.concatenate(depth).mean()),
+        float(np.concatenate(volume).mean()),
+        sum(map(len, depth)),
+    )
+
+
+def true_contact(model: HandModel, clips: list[Clip], every: int) -> tuple[float, float, int]:
+    """Give the same of the truth."""
+    depth, volume = [], []
+    for clip in clips:
+        if clip.relation in CONTACT:
+            truth = clip.truth
+            rows = np.flatnonzero(truth.present.all(axis=1))[::every]
+            shape = np.tile(truth.shape, (len(rows), 1, 1))
+            found = hands_penetration(model, truth.pose[rows], shape, truth.wrist_mm[rows])
+            depth.append(found.depth_mm)
+            volume.append(found.volume_mm3 / 1000)
+    return (
+        float(np.concatenate(depth).mean()),
+        float(np.concatenate(volume).mean()),
+        sum(map(len, depth)),
+    )
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("benchmark", type=Path)
+    parser.add_argument("tracks", type=Path)
+    parser.add_argument("--weights", type=Path, action="append", default=[])
+    parser.add_argument("--every", type=int, default=8)
+    parser.add_argument("-o", "--out", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    try:
+        clips = load_clips(args.benchmark, args.tracks)
+        reader = StateReader()
+        plain = MotionSettings()
+        ways: dict[str, Way] = {
+            "per frame": staged(replace(plain, smooth_seconds=0.0)),
+            "hand model": lambda raw, ledger: fitted(raw, reader),
+            "One-Euro": staged(replace(plain, causal=True)),
+            "zero-phase": staged(plain),
+        }
+        ways["refined"] = staged(MotionSettings(), build_refiner(torch.device("cpu")))
+        for path in args.weights:
+            ways[path.stem] = staged(MotionSettings(), build_refiner(torch.device("cpu"), path))
+        limit_mm = fastest(clips)
+        head = [*COLUMNS.values(), "half hidden, MPJPE", "fastest, MPJPE"]
+        rows = []
+        for name, way in ways.items():
+            tracks = [way(c.raw, c.ledger) for c in clips]
+            cells = score(clips, tracks, limit_mm)
+            posed = [
+                t if np.isfinite(t.turn_rad).any() else fitted(as_raw(t), reader) for t in tracks
+            ]
+            depth_mm, volume_cm3, n = contact(reader.model, clips, posed, args.every)
+            rows.append([name, *cells, f"{depth_mm:.1f}", f"{volume_cm3:.1f} ({n})"])
+            print(" | ".join(rows[-1]), flush=True)
+        depth_mm, volume_cm3, n = true_contact(reader.model, clips, args.every)
+        blank = ["–"] * len(head)
+        rows.append(["truth", *blank, f"{depth_mm:.1f}", f"{volume_cm3:.1f} ({n})"])
+    except HdrVideoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    text = table(["", *head, "depth, mm", "volume, cm³ (frames)"], rows)
+    print(text)
+    if args.out:
+        args.out.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+def as_raw(track: PoseTrack) -> PoseTrack:
+    """Take a track's own poses for what its frames said."""
+    return replace(track, raw_uv_px=track.uv_px, raw_xyz_cam_mm=track.xyz_cam_mm)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
