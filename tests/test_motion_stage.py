@@ -17,7 +17,7 @@ from tracks import (
 
 from hdrvideo.config import MotionSettings
 from hdrvideo.handmodel import HandModel
-from hdrvideo.motion.stage import BRIDGE_FRAMES, MotionStage, refine_window
+from hdrvideo.motion.stage import BRIDGE_FRAMES, CONTEXT_FRAMES, MotionStage, refine_window
 from hdrvideo.motion.states import HandPoseTrack
 from hdrvideo.track import (
     ABSENT,
@@ -135,7 +135,8 @@ def test_pushed_frame_by_frame_it_is_the_same_and_memory_is_bounded():
     for n in range(len(track)):
         out += stage.push(track.rows(n, n + 1), ledger.rows(n, n + 1))
         sizes.append(n + 1 - sum(len(t) for t, _ in out))
-    assert max(sizes) < 40 + 120
+    assert max(sizes) < 40 + CONTEXT_FRAMES + 5
+    assert CONTEXT_FRAMES < 150
     same(run(track, ledger, settings, [1] * 330), refine_window(track, ledger, settings))
 
 

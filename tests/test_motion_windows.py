@@ -282,7 +282,7 @@ def test_no_joint_comes_too_near():
     settings = MotionSettings(smooth_seconds=0)
     refined, _ = run(track, make_ledger(track), settings, near)
     check_refined(track, make_ledger(track), refined, make_ledger(track))
-    assert refined.xyz_cam_mm[..., 2].min() == NEAREST_MM
+    assert refined.xyz_cam_mm[..., 2].min() >= NEAREST_MM
 
 
 def test_causal_asks_no_refiner():

@@ -1,7 +1,8 @@
 """MotionStage: raw poses in, refined poses out, window by window.
 
 Short gaps are bridged; the refiner (:mod:`hdrvideo.motion.refine`) says how both hands are posed,
-in the seen frames and in the bridged ones; all is smoothed. What is told is in depth the refiner's,
+in the seen frames and in the bridged ones; all is smoothed, and hands that pass through one another
+are parted (:mod:`hdrvideo.motion.contact`). What is told is in depth the refiner's,
 and in the picture a mean of its joints and the frames' own: their errors differ, and the mean is
 nearer to the truth than either (measured; see the README).
 """
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from hdrvideo.config import MotionSettings
 from hdrvideo.datatypes import N_SIDES, Bool
 from hdrvideo.motion.chunks import next_window
+from hdrvideo.motion.contact import part_hands
 from hdrvideo.motion.smooth import (
     F64,
     REACH_FRAMES,
@@ -26,7 +28,7 @@ from hdrvideo.motion.smooth import (
     smooth_zero_phase,
     window_widths,
 )
-from hdrvideo.motion.windows import Refiner
+from hdrvideo.motion.windows import WINDOW_FRAMES, Refiner
 from hdrvideo.track import (
     ABSENT,
     BRIDGED,
@@ -38,9 +40,9 @@ from hdrvideo.track import (
 )
 
 BRIDGE_FRAMES = 64
-# A frame hangs on neighbours within the smoother's reach and on those that tell its speed; a
-# bridged one of those hangs on the two ends of its gap.
-CONTEXT_FRAMES = REACH_FRAMES + SPEED_FRAMES + BRIDGE_FRAMES + 1
+# A frame hangs on neighbours within the smoother's reach and on those that tell its speed; each of
+# those on the refiner's windows; a bridged one of those on the two ends of its gap.
+CONTEXT_FRAMES = REACH_FRAMES + SPEED_FRAMES + WINDOW_FRAMES + BRIDGE_FRAMES + 1
 # The refiner's windows reach less far.
 # What the refiner counts in the picture, beside the frames' own joints.
 _PICTURE_SHARE = 0.4
@@ -151,8 +153,11 @@ def refine_window(
         The refined track, and the ledger with bridged frames marked.
     """
     bridged, reason = bridge(track, ledger, settings)
-    refined = bridged if refiner is None else refine(track, bridged, refiner)
-    return smooth(refined, settings), replace(ledger, reason=reason)
+    if refiner is None:
+        refined = smooth(bridged, settings)
+    else:
+        refined = part_hands(smooth(refine(track, bridged, refiner), settings))
+    return refined, replace(ledger, reason=reason)
 
 
 def bridge(
