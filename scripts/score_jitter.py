@@ -7,10 +7,11 @@ Usage::
 Each folder holds ``<clip>/track.parquet`` of the same clips. The palm's centre is the mean of wrist
 and knuckles. *Jitter* is the root mean square of what an 11-frame mean leaves of it, over runs of
 one hand of at least 11 frames (the measure of users of Dyn-HaMR and HaMeR, see
-github.com/nvidia-isaac/video_to_data, issue 155); a real motion within 11 frames counts, too, so
-the same hands and frames are taken of all folders. *Raw* is of the last folder's raw poses. *Lag*
-is the shift, in frames, at which a track's speed agrees best with that of those raw poses, found to
-a tenth of a frame by a parabola through the correlations; positive = late.
+github.com/nvidia-isaac/video_to_data, issue 155). Real motion within 11 frames counts, too, so the
+same hands and frames are taken of all folders, and *at rest* are those alone in which the mean of
+the raw poses moves by less than 2 px in 11 frames. *Raw* is of the last folder's raw poses. *Lag*
+is the shift, in frames, at which a track's speed agrees best with that of those raw poses, found
+between frames by a parabola through the correlations; positive = late.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from hdrvideo.output.save import load_track
 
 WINDOW_FRAMES = 11
 MOST_LAG = 6
+REST_PX = 2.0
 F64 = NDArray[np.float64]
 
 
@@ -48,6 +50,15 @@ def high_pass(path_px: F64) -> F64:
     mean = np.stack([np.convolve(path_px[:, k], kernel, "valid") for k in range(2)], axis=-1)
     half = WINDOW_FRAMES // 2
     return np.asarray(path_px[half : len(path_px) - half] - mean)
+
+
+def at_rest(path_px: F64) -> NDArray[np.bool_]:
+    """Say ``(N - 10,)`` where the mean of a run ``(N, 2)`` hardly moves."""
+    half = WINDOW_FRAMES // 2
+    mean = path_px[half : len(path_px) - half] - high_pass(path_px)
+    padded = np.pad(mean, ((half, half), (0, 0)), mode="edge")
+    moved = padded[2 * half :] - padded[: len(mean)]
+    return np.asarray(np.linalg.norm(moved, axis=-1) < REST_PX)
 
 
 def lag_sums(path_px: F64, raw_px: F64) -> F64:
@@ -75,6 +86,7 @@ def measure(folders: dict[str, Path]) -> list[list[str]]:
     last = list(folders)[-1]
     clips = sorted(p.parent.name for p in folders[last].glob("*/track.parquet"))
     squares: dict[str, list[F64]] = {name: [] for name in ("raw", *folders)}
+    rest: list[NDArray[np.bool_]] = []
     lags = {name: np.zeros(2 * MOST_LAG + 1) for name in squares}
     for clip in clips:
         tracks = {name: load_track(f / clip / "track.parquet") for name, f in folders.items()}
@@ -88,6 +100,7 @@ def measure(folders: dict[str, Path]) -> list[list[str]]:
         there &= np.all(near, axis=0)
         for side in range(2):
             for start, stop in runs(there[:, side]):
+                rest.append(at_rest(raw[start:stop, side]))
                 for name, path in paths.items():
                     run = path[start:stop, side]
                     squares[name].append((high_pass(run) ** 2).sum(axis=-1))
@@ -95,8 +108,9 @@ def measure(folders: dict[str, Path]) -> list[list[str]]:
     rows = []
     for name, parts in squares.items():
         joined = np.concatenate(parts)
-        jitter, lag = np.sqrt(joined.mean()), best_lag(lags[name])
-        rows.append([name, f"{jitter:.2f}", f"{lag:+.2f}", str(len(joined))])
+        still = joined[np.concatenate(rest)]
+        jitter = [f"{np.sqrt(j.mean()):.2f} ({len(j)})" for j in (joined, still)]
+        rows.append([name, *jitter, f"{best_lag(lags[name]):+.2f}"])
     return rows
 
 
@@ -116,7 +130,7 @@ def main() -> int:
     except HdrVideoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(table(["", "jitter, px", "lag, frames", "frames"], rows))
+    print(table(["", "jitter, px (frames)", "at rest", "lag, frames"], rows))
     return 0
 
 
