@@ -59,8 +59,8 @@ class RefineWeights:
 
     joints: float = 0.15
     turns: float = 2.0
-    picture: float = 8.0
-    depth: float = 4.0
+    picture: float = 30.0
+    depth: float = 2.0
     acceleration: float = 1.5
     alone: float = 0.2
     motion: float = 0.1
