@@ -17,6 +17,8 @@ validate benchmark``, over all hands that count, so the rules are in docs/benchm
   touching, crossing and interlocked clips in which both are there (:mod:`hdrvideo.penetration`),
   every ``--every``-th of them. Rows without a hand model's pose are fitted first. *truth* has its
   own.
+* *seam*: how much joints jump (second difference, wrist at the origin) in frames where a window of
+  the refiner begins, over the others.
 """
 
 import argparse
@@ -36,7 +38,7 @@ from hdrvideo.errors import HdrVideoError
 from hdrvideo.handmodel import HandModel
 from hdrvideo.motion.stage import MotionStage
 from hdrvideo.motion.states import StateReader, with_turns
-from hdrvideo.motion.windows import Refiner
+from hdrvideo.motion.windows import HOP_FRAMES, Refiner
 from hdrvideo.output.save import load_ledger, load_track
 from hdrvideo.penetration import hands_penetration
 from hdrvideo.track import ABSENT, BRIDGED, TURNING, FrameLedger, PoseTrack, concatenate
@@ -145,7 +147,19 @@ def score(clips: list[Clip], tracks: list[PoseTrack], limit_mm: float) -> list[s
     row = [f"{float(values[n]):.{3 if n.startswith('auc') else 1}f}" for n in COLUMNS]
     hidden = pooled(compared, lambda c: c.truth.hidden_share >= 0.5)
     quick = pooled(compared, lambda c: speed(c.truth) > limit_mm)
-    return [*row, f"{hidden:.1f}", f"{quick:.1f}"]
+    return [*row, f"{hidden:.1f}", f"{quick:.1f}", f"{seam(tracks):.2f}"]
+
+
+def seam(tracks: list[PoseTrack]) -> float:
+    """Give the mean jump where windows begin, over that elsewhere."""
+    jumps: dict[bool, list[NDArray[np.floating]]] = {True: [], False: []}
+    for track in tracks:
+        second = np.linalg.norm(np.diff(track.xyz_rel_mm, n=2, axis=0), axis=-1).mean(axis=-1)
+        begins = track.frame_index[1:-1] % HOP_FRAMES == 0
+        for is_seam, parts in jumps.items():
+            chosen = second[begins == is_seam]
+            parts.append(chosen[np.isfinite(chosen)])
+    return float(np.concatenate(jumps[True]).mean() / np.concatenate(jumps[False]).mean())
 
 
 def pooled(compared: list[Comparison], which: Callable[[Comparison], NDArray[np.bool_]]) -> float:
@@ -220,7 +234,7 @@ def main() -> int:
         for path in args.weights:
             ways[path.stem] = staged(MotionSettings(), build_refiner(torch.device("cpu"), path))
         limit_mm = fastest(clips)
-        head = [*COLUMNS.values(), "half hidden, MPJPE", "fastest, MPJPE"]
+        head = [*COLUMNS.values(), "half hidden, MPJPE", "fastest, MPJPE", "seam"]
         rows = []
         for name, way in ways.items():
             tracks = [way(c.raw, c.ledger) for c in clips]

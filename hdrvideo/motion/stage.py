@@ -45,7 +45,7 @@ BRIDGE_FRAMES = 64
 CONTEXT_FRAMES = REACH_FRAMES + SPEED_FRAMES + WINDOW_FRAMES + BRIDGE_FRAMES + 1
 # The refiner's windows reach less far.
 # What the refiner counts in the picture, beside the frames' own joints.
-_PICTURE_SHARE = 0.3
+_PICTURE_SHARE = 0.4
 # No refined joint is nearer to the camera.
 NEAREST_MM = 10.0
 # Trust in a bridged frame beside a seen one.
