@@ -242,7 +242,9 @@ def posed(model: HandModel, n: int, wrist_mm: torch.Tensor) -> HandPoseTrack:
     return HandPoseTrack(*(value.reshape(n, 2, *of_hand) for value, of_hand in parts))
 
 
-def test_refined_hands_have_the_pose_that_makes_their_joints():
+def test_refined_hands_have_the_pose_that_makes_their_joints(monkeypatch):
+    # Both are at one place here.
+    monkeypatch.setattr("hdrvideo.motion.stage.part_hands", lambda track: track)
     track = with_gaps([(1, 20, 23), (0, 40, 60)])
     model = HandModel()
     hands = posed(model, 60, torch.tensor([0.0, 0.0, 500.0]))
@@ -258,10 +260,14 @@ def test_refined_hands_have_the_pose_that_makes_their_joints():
     pose = torch.from_numpy(refined.turn_rad[there][:, list(TURNING)])
     shape = torch.from_numpy(refined.shape[there])
     joints_mm = model.joints(pose, shape, side=torch.from_numpy(np.nonzero(there)[1]))
-    # In depth it is the refiner's; in the picture on the way from the frames' own to it.
+    # In form it is the refiner's; in the picture on the way from the frames' own to it, and in
+    # depth half way.
     depth_mm = refined.xyz_rel_mm[there][..., 2]
     np.testing.assert_allclose(joints_mm.numpy()[..., 2], depth_mm, atol=1e-3)
     bridged, _ = refine_window(track, make_ledger(track), UNSMOOTHED)
+    wrist_mm = refined.xyz_cam_mm[there][:, 0, 2]
+    said_mm = hands.xyz_cam_mm.numpy()[there][:, 0, 2] * bridged.xyz_cam_mm[there][:, 0, 2]
+    np.testing.assert_allclose(wrist_mm, np.sqrt(said_mm), rtol=1e-5)
     said_px = track.meta.camera.project(hands.xyz_cam_mm.numpy())
     between_px = 0.4 * said_px[there] + 0.6 * bridged.uv_px[there]
     np.testing.assert_allclose(refined.uv_px[there], between_px, atol=1e-2)

@@ -2,9 +2,9 @@
 
 Short gaps are bridged; the refiner (:mod:`hdrvideo.motion.refine`) says how both hands are posed,
 in the seen frames and in the bridged ones; all is smoothed, and hands that pass through one another
-are parted (:mod:`hdrvideo.motion.contact`). What is told is in depth the refiner's,
-and in the picture a mean of its joints and the frames' own: their errors differ, and the mean is
-nearer to the truth than either (measured; see the README).
+are parted (:mod:`hdrvideo.motion.contact`). What is told is the refiner's form in depth, and means
+of it and the frames' own joints in the picture and depth of the wrist: their errors differ, and the
+means are nearer to the truth than either (measured; see the README).
 """
 
 from collections.abc import Iterator
@@ -223,7 +223,10 @@ def refine(raw: PoseTrack, bridged: PoseTrack, refiner: Refiner) -> PoseTrack:
     there = bridged.present
     xyz = np.where(there[..., None, None], hands.xyz_cam_mm.numpy(), np.nan)
     # A hand that comes too near would have no place in the picture.
-    xyz[..., 2] = np.maximum(xyz[..., 2], NEAREST_MM)
+    depth_mm = np.maximum(xyz[..., 2], NEAREST_MM)
+    xyz[..., 2] = depth_mm
+    wrist_mm = np.sqrt(depth_mm[..., :1] * bridged.xyz_cam_mm[..., :1, 2])
+    depth_mm = np.maximum(depth_mm - depth_mm[..., :1] + wrist_mm, NEAREST_MM)
     uv = _PICTURE_SHARE * raw.meta.camera.project(xyz) + (1 - _PICTURE_SHARE) * bridged.uv_px
     confidence = np.where(there[..., None], sure, np.nan).astype(np.float32)
     turn_rad = np.full(xyz.shape, np.nan, dtype=np.float32)
@@ -232,7 +235,7 @@ def refine(raw: PoseTrack, bridged: PoseTrack, refiner: Refiner) -> PoseTrack:
     return replace(
         bridged,
         uv_px=uv.astype(np.float32),
-        xyz_cam_mm=_lift(raw, uv, xyz[..., 2]),
+        xyz_cam_mm=_lift(raw, uv, depth_mm),
         confidence=confidence,
         turn_rad=turn_rad,
         shape=shape,
