@@ -1,8 +1,9 @@
 """The review video's pictures: panels side by side, each of the same frame.
 
 ``overlay`` shows both skeletons, ``masks`` which pixels are of which hand, ``hands`` each hand's
-crop, its masks and the hand as HDRM painted it; see :mod:`hdrvideo.output.overlay`,
-:func:`draw_masks` and :func:`draw_hands`. Reads no clip and writes none: frames come in and a
+crop, its masks and the hand as HDRM painted it, ``plot`` the fingertips of the last seconds; see
+:mod:`hdrvideo.output.overlay`, :func:`draw_masks`, :func:`draw_hands` and
+:mod:`hdrvideo.output.plot`. Reads no clip and writes none: frames come in and a
 consumer takes the pictures.
 """
 
@@ -26,9 +27,10 @@ from hdrvideo.output.overlay import (
     draw_strip,
     lost_picture,
 )
+from hdrvideo.output.plot import TipPlot
 from hdrvideo.track import PoseTrack
 
-PANELS: Final = ("overlay", "masks", "hands")
+PANELS: Final = ("overlay", "masks", "hands", "plot")
 
 # Gives the visible and the whole masks of a frame, each (2, H, W) bool.
 MasksOf = Callable[[int], tuple[Bool, Bool]]
@@ -93,14 +95,17 @@ def render_panels(
     for panel, missing in (("masks", "masks_of"), ("hands", "masks_of"), ("hands", "pictures_of")):
         if panel in panels and (masks_of if missing == "masks_of" else pictures_of) is None:
             raise SettingsError(f"panel {panel!r} has nothing to draw; give {missing}")
-    count = 0
+    count, plot = 0, None
     for frame, track, row in _paired(frames, windows):
+        if plot is None:
+            plot = TipPlot(track.meta.width, track.meta.height)
         shown = _Shown(
             frame,
             track,
             row,
             masks=None if masks_of is None else masks_of(frame.index),
             pictures=None if pictures_of is None else pictures_of(frame.index),
+            plot=plot if "plot" in panels else None,
         )
         drawn = [shown.draw(panel, replace(style, strip=False)) for panel in panels]
         if style.strip:
@@ -119,9 +124,12 @@ class _Shown:
     row: int
     masks: tuple[Bool, Bool] | None
     pictures: HandPictures | None
+    plot: TipPlot | None
 
     def draw(self, panel: str, style: OverlayStyle) -> U8:
         meta, rgb_u8 = self.track.meta, self.frame.rgb_u8
+        if panel == "plot" and self.plot is not None:
+            return self.plot.draw(self.track, self.row)
         if panel == "overlay" or self.masks is None:
             return draw_overlay(rgb_u8, self.track, self.row, style=style)
         if rgb_u8 is None:
