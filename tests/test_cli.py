@@ -101,9 +101,11 @@ def test_python_api_gives_the_same_track_as_the_command(result, tmp_path: Path) 
     saved = hdrvideo.load(result[0] / "track.parquet")
     windows = list(hdrvideo.stream(SAMPLE, device="cpu"))
     assert sum(len(w) for w in windows) == len(saved)
-    # OpenVINO's threads do not always add in the same order: the last digits may differ.
-    uv_px = np.concatenate([w.uv_px for w in windows])
-    np.testing.assert_allclose(uv_px, saved.uv_px, rtol=0, atol=0.01)
+    # OpenVINO's threads do not always add in the same order: the last digits may differ, and a fit
+    # of the hand model may stop a step earlier for it.
+    for name, limit_px in (("raw_uv_px", 0.01), ("uv_px", 0.3)):
+        told = np.concatenate([getattr(w, name) for w in windows])
+        np.testing.assert_allclose(told, getattr(saved, name), rtol=0, atol=limit_px)
     hdrvideo.save(saved, tmp_path / "copy.parquet")
     assert (hdrvideo.load(tmp_path / "copy.parquet").pts == saved.pts).all()
 
