@@ -5,7 +5,11 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from practice_tracks import MODEL, make_practice, read
+from safetensors.torch import save_file
 
+from hdrvideo.build import build_refiner
+from hdrvideo.errors import WeightsError
+from hdrvideo.geometry import Camera
 from hdrvideo.motion.fuse import fill, smoothed
 from hdrvideo.motion.refine import (
     N_GROUPS,
@@ -15,7 +19,8 @@ from hdrvideo.motion.refine import (
     RefineNet,
     RefineSize,
 )
-from hdrvideo.motion.states import N_STATE, HandStates, fitted_joints, with_turns
+from hdrvideo.motion.states import N_STATE, HandStates, StateReader, fitted_joints, with_turns
+from hdrvideo.motion.windows import Refiner
 
 TINY = RefineSize(part=16, wide=32, spatial=1, layers=2, heads=2)
 GATES = slice(3 * N_STATE, 3 * N_STATE + N_GROUPS)
@@ -191,3 +196,26 @@ def test_everything_that_is_trained_takes_part_in_every_step(how, said):
         if parameter.requires_grad:
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
+
+
+def asked(refiner: Refiner, track):
+    camera = Camera(*track.k_px[[0, 1, 0, 1], [0, 1, 2, 2]].tolist(), "given")
+    said = (track.raw_uv_px, track.raw_xyz_cam_mm, track.confidence, track.visible)
+    return refiner(0, track.pts_seconds, *said, camera)[0].xyz_cam_mm
+
+
+def test_the_shipped_weights_say_something_of_their_own():
+    refiner = build_refiner(torch.device("cpu"))
+    plain = Refiner(RefineNet().eval(), StateReader(), torch.device("cpu"))
+    track = make_practice(30, 1, noise_px=2, noise_mm=8)
+    answers = [asked(it, track) for it in (refiner, plain)]
+    assert torch.isfinite(answers[0]).all()
+    assert (answers[0] - answers[1]).abs().mean() > 0.3
+
+
+def test_weights_of_another_size_are_refused(tmp_path):
+    path = tmp_path / "other.safetensors"
+    net = RefineNet(RefineSize(part=8, wide=16, spatial=1, layers=1, heads=2))
+    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, path)
+    with pytest.raises(WeightsError, match=r"other\.safetensors"):
+        build_refiner(torch.device("cpu"), path)
