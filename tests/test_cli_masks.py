@@ -231,10 +231,10 @@ def test_an_unknown_panel_is_wrong_use(
 ) -> None:
     annotate(clip)
     track = results(clip) / "track.parquet"
-    assert run_main(monkeypatch, "render", clip, track, "--panels", "overlay,plot") == 2
-    assert "panel 'plot' is not known; use overlay, masks" in capsys.readouterr().err
-    with pytest.raises(SettingsError, match="panel 'plot' is not known"):
-        jobs.render(clip, track, clip.parent / "o.mp4", panels=("plot",))
+    assert run_main(monkeypatch, "render", clip, track, "--panels", "overlay,depth") == 2
+    assert "panel 'depth' is not known; use overlay, masks" in capsys.readouterr().err
+    with pytest.raises(SettingsError, match="panel 'depth' is not known"):
+        jobs.render(clip, track, clip.parent / "o.mp4", panels=("depth",))
 
 
 def test_a_panel_without_its_masks_says_how_to_make_them(clip: Path) -> None:
@@ -243,3 +243,10 @@ def test_a_panel_without_its_masks_says_how_to_make_them(clip: Path) -> None:
     with pytest.raises(TrackError, match=r"no masks .*masks.parquet; make them with .*--keep mas"):
         jobs.render(clip, results(clip) / "track.parquet", out, panels=("masks",))
     assert not out.exists()
+
+
+def test_the_plot_panel_needs_no_masks(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    annotate(clip)
+    track, out = results(clip) / "track.parquet", clip.parent / "plot.mp4"
+    assert run_main(monkeypatch, "render", clip, track, "-o", out, "--panels", "overlay,plot") == 0
+    assert out.stat().st_size > 0
