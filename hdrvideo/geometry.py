@@ -69,6 +69,11 @@ class Camera:
         focal_px = 0.5 * max(width, height) / math.tan(math.radians(fov_deg) / 2)
         return cls.from_focal(focal_px, width, height, source=source)
 
+    @property
+    def matrix(self) -> F64:
+        """The camera matrix ``(3, 3)``."""
+        return np.array([[self.fx_px, 0, self.cx_px], [0, self.fy_px, self.cy_px], [0, 0, 1.0]])
+
     def project(self, xyz_cam_mm: NDArray[Any]) -> F64:
         """Take camera points ``(..., 3)`` to pixels ``(..., 2)``; NaN where z is not positive."""
         xyz = np.asarray(xyz_cam_mm, dtype=np.float64)

@@ -177,7 +177,6 @@ def _frames(scene: Scene, world: World, truths: Truths) -> Iterator[Frame]:
 def _joined(scene: Scene, track: PoseTrack | None, true: dict[str, Any]) -> PracticeTrack:
     base = _time_base(scene)
     camera = Camera.from_fov(ASSUMED_FOV_DEG, scene.width_px, scene.height_px, source="assumed")
-    k_px = [[camera.fx_px, 0, camera.cx_px], [0, camera.fy_px, camera.cy_px], [0, 0, 1]]
     hand = (len(scene), N_SIDES)
     said: dict[str, Any] = {
         "raw_uv_px": np.full((*hand, N_JOINTS, 2), np.nan, dtype=np.float32),
@@ -192,7 +191,7 @@ def _joined(scene: Scene, track: PoseTrack | None, true: dict[str, Any]) -> Prac
         split=scene.split,
         relation=scene.relation,
         pts_seconds=np.arange(len(scene), dtype=np.float64) * float(base),
-        k_px=np.array(k_px, dtype=np.float32),
+        k_px=camera.matrix.astype(np.float32),
         true_k_px=scene.k_px[0],
         shape=scene.shape,
         **said,

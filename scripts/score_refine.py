@@ -112,11 +112,8 @@ def staged(settings: MotionSettings, refiner: Refiner | None = None) -> Way:
 def fitted(raw: PoseTrack, reader: StateReader) -> PoseTrack:
     """Put the hand model on each frame by itself."""
     camera = raw.meta.camera
-    k_px = np.array(
-        [[camera.fx_px, 0, camera.cx_px], [0, camera.fy_px, camera.cy_px], [0, 0, 1]], np.float32
-    )
     said = (raw.raw_uv_px, raw.raw_xyz_cam_mm, raw.confidence, raw.visible)
-    states = reader.read(raw.pts_seconds, *said, k_px)
+    states = reader.read(raw.pts_seconds, *said, camera.matrix)
     hands = reader.place(with_turns(states.state[0]).transpose(0, 1))
     there = raw.present
     xyz = np.where(there[..., None, None], hands.xyz_cam_mm.numpy(), np.nan).astype(np.float32)
@@ -171,43 +168,36 @@ def pooled(compared: list[Comparison], which: Callable[[Comparison], NDArray[np.
     return float(np.concatenate(values).mean())
 
 
+Posed = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
+
+
 def contact(
-    model: HandModel, clips: list[Clip], tracks: list[PoseTrack], every: int
+    model: HandModel, clips: list[Clip], hands: list[Posed], every: int
 ) -> tuple[float, float, int]:
     """Give mean depth (mm) and volume (cm3) of contact clips' frames, and how many frames."""
-    depth, volume = [], []
-    for clip, track in zip(clips, tracks, strict=True):
-        if clip.relation not in CONTACT:
-            continue
-        rows = np.flatnonzero(np.isfinite(track.shape).all(axis=(1, 2)))[::every]
-        pose = track.turn_rad[rows][:, :, list(TURNING)]
-        wrist_mm = track.xyz_cam_mm[rows][:, :, 0]
-        found = hands_penetration(model, pose, track.shape[rows], wrist_mm)
-        depth.append(found.depth_mm)
-        volume.append(found.volume_mm3 / 1000)
-    return (
-        float(np.concatenate(depth).mean()),
-        float(np.concatenate(volume).mean()),
-        sum(map(len, depth)),
+    found = [
+        hands_penetration(model, *(values[::every] for values in posed))
+        for clip, posed in zip(clips, hands, strict=True)
+        if clip.relation in CONTACT
+    ]
+    depth_mm, volume_mm3 = (
+        np.concatenate([getattr(f, name) for f in found]) for name in ("depth_mm", "volume_mm3")
     )
+    return float(depth_mm.mean()), float(volume_mm3.mean() / 1000), len(depth_mm)
 
 
-def true_contact(model: HandModel, clips: list[Clip], every: int) -> tuple[float, float, int]:
+def told_hands(track: PoseTrack) -> Posed:
+    """Give pose, shape and wrists of the frames in which both hands are posed."""
+    rows = np.isfinite(track.shape).all(axis=(1, 2))
+    pose = track.turn_rad[rows][:, :, list(TURNING)]
+    return pose, track.shape[rows], track.xyz_cam_mm[rows][:, :, 0]
+
+
+def true_hands(truth: ClipTruth) -> Posed:
     """Give the same of the truth."""
-    depth, volume = [], []
-    for clip in clips:
-        if clip.relation in CONTACT:
-            truth = clip.truth
-            rows = np.flatnonzero(truth.present.all(axis=1))[::every]
-            shape = np.tile(truth.shape, (len(rows), 1, 1))
-            found = hands_penetration(model, truth.pose[rows], shape, truth.wrist_mm[rows])
-            depth.append(found.depth_mm)
-            volume.append(found.volume_mm3 / 1000)
-    return (
-        float(np.concatenate(depth).mean()),
-        float(np.concatenate(volume).mean()),
-        sum(map(len, depth)),
-    )
+    rows = truth.present.all(axis=1)
+    shape = np.tile(truth.shape, (int(rows.sum()), 1, 1))
+    return truth.pose[rows], shape, truth.wrist_mm[rows]
 
 
 def main() -> int:
@@ -242,10 +232,14 @@ def main() -> int:
             posed = [
                 t if np.isfinite(t.turn_rad).any() else fitted(as_raw(t), reader) for t in tracks
             ]
-            depth_mm, volume_cm3, n = contact(reader.model, clips, posed, args.every)
+            depth_mm, volume_cm3, n = contact(
+                reader.model, clips, [told_hands(t) for t in posed], args.every
+            )
             rows.append([name, *cells, f"{depth_mm:.1f}", f"{volume_cm3:.1f} ({n})"])
             print(" | ".join(rows[-1]), flush=True)
-        depth_mm, volume_cm3, n = true_contact(reader.model, clips, args.every)
+        depth_mm, volume_cm3, n = contact(
+            reader.model, clips, [true_hands(c.truth) for c in clips], args.every
+        )
         blank = ["–"] * len(head)
         rows.append(["truth", *blank, f"{depth_mm:.1f}", f"{volume_cm3:.1f} ({n})"])
     except HdrVideoError as error:

@@ -192,3 +192,10 @@ def test_overlap_of_boxes_by_hand():
 def test_box_round_points():
     points = np.array([[[3, 1], [0, 5], [2, 2]], [[0, 0], [0, 0], [0, 0]]])
     np.testing.assert_array_equal(points_box(points), [[0, 1, 3, 5], [0, 0, 0, 0]])
+
+
+def test_the_camera_matrix_projects_as_the_camera_does():
+    camera = Camera(500.0, 480.0, 300.5, 200.0, "given")
+    xyz = np.random.default_rng(0).uniform([-100, -100, 200], [100, 100, 900], (20, 3))
+    seen = xyz @ camera.matrix.T
+    np.testing.assert_allclose(seen[:, :2] / seen[:, 2:], camera.project(xyz), rtol=1e-12)

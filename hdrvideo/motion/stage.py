@@ -43,7 +43,6 @@ BRIDGE_FRAMES = 64
 # A frame hangs on neighbours within the smoother's reach and on those that tell its speed; each of
 # those on the refiner's windows; a bridged one of those on the two ends of its gap.
 CONTEXT_FRAMES = REACH_FRAMES + SPEED_FRAMES + WINDOW_FRAMES + BRIDGE_FRAMES + 1
-# The refiner's windows reach less far.
 # What the refiner counts in the picture, beside the frames' own joints.
 _PICTURE_SHARE = 0.4
 # No refined joint is nearer to the camera.

@@ -124,10 +124,7 @@ class Refiner:
             Hands in every frame (of use only where a frame near in time said something of them),
             and how sure each joint is, ``(T, 2, 21)`` in 0..1.
         """
-        k_px = [[camera.fx_px, 0, camera.cx_px], [0, camera.fy_px, camera.cy_px], [0, 0, 1]]
-        states = self._reader.read(
-            seconds, uv_px, xyz_mm, confidence, visible, np.array(k_px, dtype=np.float32)
-        )
+        states = self._reader.read(seconds, uv_px, xyz_mm, confidence, visible, camera.matrix)
         # A gap may be longer than a window: what does not see a hand says what the others do.
         filled = with_turns(fill(states.state, states.seen, states.seconds)[0])[0]
         t = len(seconds)

@@ -262,7 +262,7 @@ def track_boxes(track: PoseTrack) -> F64:
     to the picture. A hand without part in the picture has none.
     """
     camera = track.meta.camera
-    k_px = np.array([[camera.fx_px, 0, camera.cx_px], [0, camera.fy_px, camera.cy_px], [0, 0, 1]])
+    k_px = camera.matrix
     palm_px = palm_length_px(track.xyz_cam_mm, np.broadcast_to(k_px, (len(track), 3, 3)))
     grown = MARGIN_PALMS * np.nan_to_num(palm_px)[..., None] * np.array([-1, -1, 1, 1])
     return clip_boxes(points_box(track.uv_px) + grown, (track.meta.width, track.meta.height))
