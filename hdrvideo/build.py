@@ -16,6 +16,7 @@ from hdrvideo.errors import SettingsError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.hasm import Hasm, HasmNet
 from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, Hdrm, HdrmNet
+from hdrvideo.frame.pair import HasmReader
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
 from hdrvideo.motion.refine import RefineNet
@@ -91,9 +92,8 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
     palm = make_runner(palm_net, engine, resolution_px=PalmNet.RESOLUTION_PX)
     segmenter = None
     if settings.hasm != "off":
-        hasm_net = build_net("hasm", HasmNet(), device)
         hasm = make_runner(
-            hasm_net,
+            HasmReader(build_net("hasm", HasmNet(), device)).eval(),
             engine,
             resolution_px=HasmNet.RESOLUTION_PX,
             n_channels=HasmNet.CHANNELS,

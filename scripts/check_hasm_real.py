@@ -208,7 +208,7 @@ def see(net: HasmNet, pictures: Sequence[U8], squares: Sequence[CropSquare]) -> 
         ]
         with torch.inference_mode():
             rgb = to_tensor(crops)
-            said = HandMasks(*net(torch.cat([rgb, torch.zeros_like(rgb)], dim=1)))
+            said = HandMasks(*net(torch.cat([rgb, torch.zeros_like(rgb)], dim=1))[:3])
         visible, amodal = (_u8(values) for values in (said.visible, said.amodal))
         for square, *sides, presence in zip(some, visible, amodal, said.presence, strict=True):
             right, left = (HandMask(square, *two) for two in zip(*sides, strict=True))

@@ -24,6 +24,7 @@ from hdrvideo.errors import SettingsError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader
 from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, HdrmNet
+from hdrvideo.frame.pair import HasmReader
 from hdrvideo.frame.shpe import LandmarkNet
 
 WARM_UP = 5
@@ -34,9 +35,10 @@ def build_runners(
 ) -> dict[str, tuple[Callable[..., Any], int, int]]:
     """Give each net as ``annotate`` runs it, with its channels and its pictures' side."""
     shpe = DetReader(ready(small_shpe(), device)).eval()
+    hasm = HasmReader(build_net("hasm", HasmNet(), device)).eval()
     nets = {
         "palm": (build_net("palm", PalmNet(), device), 3, PalmNet.RESOLUTION_PX),
-        "hasm": (build_net("hasm", HasmNet(), device), HasmNet.CHANNELS, HasmNet.RESOLUTION_PX),
+        "hasm": (hasm, HasmNet.CHANNELS, HasmNet.RESOLUTION_PX),
         "hdrm": (build_net("hdrm", HdrmNet(SMALL), device), N_CHANNELS, SMALL.resolution_px),
         "landmark": (build_net("landmark", LandmarkNet(), device), 3, LandmarkNet.RESOLUTION_PX),
         "shpe and landmark": (shpe, 3, DetNetSmall.RESOLUTION_PX),

@@ -3,6 +3,7 @@
 import torch
 
 from hdrvideo.frame.hasm import HandMasks
+from hdrvideo.frame.pair import PairJoints
 
 
 def truth_of(seed: int = 0, b: int = 3, cells: int = 12) -> dict[str, torch.Tensor]:
@@ -33,3 +34,9 @@ def some_masks(truth: dict[str, torch.Tensor], seed: int = 3) -> HandMasks:
     draw = torch.Generator().manual_seed(seed)
     shapes = (truth["amodal"].shape, truth["amodal"].shape, truth["present"].shape)
     return HandMasks(*(2 * torch.randn(shape, generator=draw) for shape in shapes))
+
+
+def pair_joints(uv_px: torch.Tensor) -> PairJoints:
+    """Give joints at places ``(B, 2, 21, 2)``, flat and of no error."""
+    xyz = torch.zeros(*uv_px.shape[:-1], 3)
+    return PairJoints(uv_px, xyz, torch.zeros(uv_px.shape[:-1]), torch.zeros(len(uv_px), 2))

@@ -9,6 +9,7 @@ from hdrvideo.checkpoint import load_weights
 from hdrvideo.errors import ShapeError
 from hdrvideo.frame.blocks import places_like
 from hdrvideo.frame.hasm import HandMasks, Hasm, HasmNet
+from hdrvideo.frame.pair import HasmReader, PairJoints, PairMaps, read_pair
 
 CPU = torch.device("cpu")
 
@@ -39,7 +40,9 @@ def plain_pictures(side_px: int = 128) -> torch.Tensor:
 @pytest.mark.parametrize("side_px", [64, 160, 192])
 def test_masks_are_half_the_pictures_size(net, side_px):
     with torch.inference_mode():
-        masks = HandMasks(*net(pictures(2, side_px)))
+        whole, share, presence, *maps = net(pictures(2, side_px))
+    masks, joints = HandMasks(whole, share, presence), PairMaps(*maps)
+    assert joints.heat_logit.shape == (2, 42, side_px // 8, side_px // 8)
     cells = side_px // HasmNet.STRIDE
     assert masks.whole_logit.shape == masks.share_logit.shape == (2, 2, cells, cells)
     assert masks.presence_logit.shape == (2, 2)
@@ -141,8 +144,7 @@ def test_places_run_from_minus_one_to_one():
 
 def test_every_parameter_gets_a_gradient(net):
     """Training by many workers stops at one that does not."""
-    whole, share, presence = net(pictures(2))
-    (whole.square().sum() + share.square().sum() + presence.square().sum()).backward()
+    sum(part.square().sum() for part in net(pictures(2))).backward()
     still = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     net.zero_grad(set_to_none=True)
     assert not still
@@ -157,7 +159,7 @@ def test_weights_go_through_a_file_of_half_precision(net, tmp_path):
         assert value.dtype == torch.float32
         assert torch.equal(value, net.state_dict()[name].half().float()), name
     with torch.inference_mode():
-        ours, theirs = HandMasks(*net(pictures(2))), HandMasks(*back(pictures(2)))
+        ours, theirs = (HandMasks(*n(pictures(2))[:3]) for n in (net, back))
     for name in ("visible", "amodal", "presence"):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=0, atol=0.01)
 
@@ -167,13 +169,17 @@ def test_whatever_runs_the_net_gives_masks(net):
 
     def run(rgb: torch.Tensor):
         seen.append((rgb.device, torch.is_inference_mode_enabled()))
-        return [out.double() for out in net(rgb)]
+        return [out.double() for out in HasmReader(net)(rgb)]
 
     hasm = Hasm(run, device=CPU)
-    masks = hasm(pictures(2))
+    seen_pair = hasm(pictures(2))
     assert hasm.resolution_px == HasmNet.RESOLUTION_PX == 192
     assert seen == [(CPU, True)]
     with torch.inference_mode():
-        expected = HandMasks(*net(pictures(2)))
+        whole, share, presence, *maps = net(pictures(2))
+    expected = HandMasks(whole, share, presence)
     for name in ("whole_logit", "share_logit", "presence_logit"):
-        assert torch.equal(getattr(masks, name), getattr(expected, name))
+        assert torch.equal(getattr(seen_pair.masks, name), getattr(expected, name))
+    read = read_pair(PairMaps(*maps), 64)
+    for name in PairJoints.__dataclass_fields__:
+        torch.testing.assert_close(getattr(seen_pair.joints, name), getattr(read, name))

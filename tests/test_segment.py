@@ -14,10 +14,23 @@ CELLS = 24
 
 
 @dataclass
-class Said:
+class Masks:
     amodal: torch.Tensor
     visible: torch.Tensor
     presence: torch.Tensor
+
+
+@dataclass
+class Joints:
+    uv_px: torch.Tensor
+    xyz_mm: torch.Tensor
+    confidence: torch.Tensor
+
+
+@dataclass
+class Said:
+    masks: Masks
+    joints: Joints
 
 
 def said(*discs: tuple[int, float, float, float]) -> Said:
@@ -27,7 +40,12 @@ def said(*discs: tuple[int, float, float, float]) -> Said:
     for side, middle_u, middle_v, radius in discs:
         amodal[0, side][np.hypot(u - middle_u, v - middle_v) <= radius] = 0.9
     amodal = torch.from_numpy(amodal)
-    return Said(amodal, amodal * 0.8, torch.tensor([[0.9, 0.2]]))
+    draw = torch.Generator().manual_seed(len(discs))
+    joints = (torch.rand(1, 2, 21, n, generator=draw) for n in (2, 3))
+    return Said(
+        Masks(amodal, amodal * 0.8, torch.tensor([[0.9, 0.2]])),
+        Joints(*joints, torch.rand(1, 2, 21, generator=draw)),
+    )
 
 
 def look(answer: Said, square: CropSquare):
@@ -52,6 +70,18 @@ def test_masks_lie_where_the_square_says():
         box = mask.box_uvuv_px()
         assert (box[:2] + box[2:]) / 2 == pytest.approx(corner + 2 * np.array(middle) + 0.5)
     assert seen.presence == pytest.approx([0.9, 0.2])
+
+
+def test_joints_lie_where_the_square_says_and_only_with_a_mask():
+    answer = said((1, 17, 6, 5))
+    seen = look(answer, CropSquare(60, 45, 96))
+    right, left = seen.poses
+    assert right is None
+    # 48 pixels of the net's picture are 96 of the frame: centres lie at 2 i + 0.5 from its corner.
+    expected = 2 * answer.joints.uv_px[0, 1].numpy() + 0.5 + [60 - 47.5, 45 - 47.5]
+    np.testing.assert_allclose(left.uv_px, expected, atol=1e-4)
+    np.testing.assert_array_equal(left.xyz_mm, answer.joints.xyz_mm[0, 1])
+    np.testing.assert_array_equal(left.confidence, answer.joints.confidence[0, 1])
 
 
 def test_only_the_largest_piece_is_kept():

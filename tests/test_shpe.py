@@ -22,6 +22,7 @@ from hdrvideo.frame.blocks import InvertedResidual, pad_to_halve
 from hdrvideo.frame.detnet import DetNetSmall, DetReader
 from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, HdrmNet
+from hdrvideo.frame.pair import HasmReader
 from hdrvideo.frame.shpe import CropPoses, LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage
 from hdrvideo.geometry import CropSquare
@@ -38,7 +39,7 @@ CHANNELS = {"palm": 3, "landmark": 3, "hasm": HasmNet.CHANNELS, "hdrm": N_CHANNE
 SHAPES = {
     "palm": [(N_ANCHORS,), (N_ANCHORS, N_VALUES)],
     "landmark": [(21, 3), (), (), (21, 3)],
-    "hasm": [(2, 96, 96), (2, 96, 96), (2,)],
+    "hasm": [(2, 96, 96), (2, 96, 96), (2,), (2, 21, 2), (2, 21, 3), (2, 21), (2,)],
     "hdrm": [(3, 128, 128), (1, 128, 128)],
     "shpe": [(21, 2), (21, 3), (21,), (21,), (21, 3), (), (), (21, 3)],
 }
@@ -57,6 +58,8 @@ def nets() -> dict[str, nn.Module]:
 def built(name: str, device: torch.device) -> nn.Module:
     if name == "shpe":
         return DetReader(ready(small_shpe(), device)).eval()
+    if name == "hasm":
+        return HasmReader(build_net(name, HasmNet(), device)).eval()
     return build_net(name, NETS[name](), device)
 
 

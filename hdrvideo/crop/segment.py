@@ -1,4 +1,4 @@
-"""See both hands' masks in a square of a frame: the whole frame, or round a pair of hands."""
+"""See both hands in a square of a frame, masks and joints: the whole frame, or round a pair."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hdrvideo.crop.take import Pyramid, take_crop, to_tensor
 from hdrvideo.datatypes import F32, N_SIDES, U8
-from hdrvideo.geometry import F64, CropSquare, invert_affine
+from hdrvideo.geometry import F64, CropSquare, apply_affine, invert_affine
 from hdrvideo.handmask import HandMask
 
 # Side of the square round two hands over the longer side of their box, and its least part of the
@@ -41,6 +41,49 @@ class MaskBatch(Protocol):
         """``(B, 2)`` that the hand is in the picture."""
 
 
+class JointBatch(Protocol):
+    """What it says of joints; by side, whether the hand is there or not."""
+
+    @property
+    def uv_px(self) -> Tensor:
+        """``(B, 2, 21, 2)`` in the picture."""
+
+    @property
+    def xyz_mm(self) -> Tensor:
+        """``(B, 2, 21, 3)`` from the own wrist, the picture's axes."""
+
+    @property
+    def confidence(self) -> Tensor:
+        """``(B, 2, 21)`` in 0..1."""
+
+
+class PairBatch(Protocol):
+    """Both."""
+
+    @property
+    def masks(self) -> MaskBatch:
+        """The masks."""
+
+    @property
+    def joints(self) -> JointBatch:
+        """The joints."""
+
+
+@dataclass(frozen=True)
+class SeenPose:
+    """One hand's joints as a look at both hands tells them.
+
+    Attributes:
+        uv_px: ``(21, 2)`` float32 in the frame.
+        xyz_mm: ``(21, 3)`` float32 from the wrist, camera axes, scale guessed.
+        confidence: ``(21,)`` float32 in 0..1.
+    """
+
+    uv_px: F32
+    xyz_mm: F32
+    confidence: F32
+
+
 @dataclass(frozen=True)
 class SeenHands:
     """Both hands as one look at a frame shows them, by side as shown (0 right, 1 left).
@@ -49,17 +92,19 @@ class SeenHands:
         masks: The masks; None where no pixel is taken for the hand.
         presence: ``(2,)`` float32 in 0..1.
         hinted: The look was told where the hands were, so the sides are those it was told.
+        poses: The joints; None where there is no mask.
     """
 
     masks: tuple[HandMask | None, HandMask | None]
     presence: F32
     hinted: bool = False
+    poses: tuple[SeenPose | None, SeenPose | None] = (None, None)
 
 
 class Segmenter:
     """Looks at squares of frames."""
 
-    def __init__(self, net: Callable[[Tensor], MaskBatch], *, resolution_px: int) -> None:
+    def __init__(self, net: Callable[[Tensor], PairBatch], *, resolution_px: int) -> None:
         self._net = net
         self._resolution_px = resolution_px
 
@@ -77,10 +122,14 @@ class Segmenter:
         size = self._resolution_px
         crop = to_tensor([take_crop(pyramid, square, size, replicate=False)])
         said = self._net(torch.cat([crop, draw_hints(hints, square, size)], dim=1))
-        visible, amodal = (_to_u8(p[0].numpy()) for p in (said.visible, said.amodal))
+        visible, amodal = (_to_u8(p[0].numpy()) for p in (said.masks.visible, said.masks.amodal))
         masks = [_clean(square, visible[side], amodal[side]) for side in range(N_SIDES)]
-        presence = np.asarray(said.presence[0].numpy(), np.float32)
-        return SeenHands((masks[0], masks[1]), presence, hinted=hints is not None)
+        presence = np.asarray(said.masks.presence[0].numpy(), np.float32)
+        right, left = (
+            None if mask is None else _pose(square, size, said.joints, side)
+            for side, mask in enumerate(masks)
+        )
+        return SeenHands((masks[0], masks[1]), presence, hints is not None, (right, left))
 
 
 def draw_hints(hints: Hints | None, square: CropSquare, resolution_px: int) -> Tensor:
@@ -113,6 +162,16 @@ def pair_square(boxes_uvuv_px: list[F64], height_px: int, width_px: int) -> Crop
     side = max(_PAIR_SCALE * longer, _LEAST_SHARE * max(height_px, width_px))
     u, v = (low + high) / 2
     return CropSquare(float(u), float(v), side)
+
+
+def _pose(square: CropSquare, size_px: int, joints: JointBatch, side: int) -> SeenPose:
+    uv_px, xyz_mm, confidence = (
+        np.asarray(values[0, side].numpy(), np.float32)
+        for values in (joints.uv_px, joints.xyz_mm, joints.confidence)
+    )
+    # The square is upright and not mirrored: the picture's axes are the frame's.
+    uv_px = apply_affine(square.frame_from_crop(size_px), uv_px).astype(np.float32)
+    return SeenPose(uv_px, xyz_mm, confidence)
 
 
 def _to_u8(probability: F32) -> U8:

@@ -102,19 +102,19 @@ def soft_weights(heat_logit: Tensor) -> Tensor:
 
 
 def read_cells(
-    weights: Tensor, location: Tensor, offset: Tensor, visible_logit: Tensor, log_error: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    weights: Tensor, location: Tensor, offset: Tensor, *values: Tensor
+) -> tuple[Tensor, ...]:
     """Take means over cells; plain tensors, so that it can be traced.
 
     Args:
         weights: ``(B, 21, h, w)``, of each joint one in all.
-        location: As the other maps in :class:`DetMaps`.
+        location: As in :class:`DetMaps`.
         offset: Likewise.
-        visible_logit: Likewise.
-        log_error: Likewise.
+        values: Other maps ``(B, 21, h, w)``.
 
     Returns:
-        The four of :class:`DetJoints`.
+        Joints in cells ``(B, 21, 2)``, places from the wrist ``(B, 21, 3)``, and of each other map
+        its value at each joint ``(B, 21)``.
     """
     h, w = weights.shape[-2:]
     flat = weights.flatten(2)
@@ -131,8 +131,7 @@ def read_cells(
     return (
         flat @ cells.T + mean(offset),
         xyz - xyz[:, WRIST : WRIST + 1],
-        mean(visible_logit).squeeze(-1),
-        mean(log_error).squeeze(-1),
+        *(mean(value).squeeze(-1) for value in values),
     )
 
 

@@ -14,6 +14,8 @@ with their reasons:
 * It can be told where each hand was a moment ago (*hints*: the masks of the frame before), as video
   object segmentation does: which hand is which is then a matter of following, not of guessing anew
   in every frame. Without hints it says the sides by itself.
+* It says both hands' joints, too (:mod:`hdrvideo.frame.pair`): where hands interlock, a net that
+  reads one crop of one hand reads a mixture of both.
 * Every mask is trained by binary cross entropy, as in the paper (the released code has a softmax of
   two classes).
 """
@@ -29,6 +31,7 @@ from torch.nn import functional
 from hdrvideo.datatypes import check_array
 from hdrvideo.frame.blocks import GROUPS, GroupNorm, Join, Mix, places_like
 from hdrvideo.frame.efficientnet import EfficientTrunk
+from hdrvideo.frame.pair import PairHead, PairJoints
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,9 @@ class HasmNet(EfficientTrunk):
         self.mid2 = Mix(32)
         self.tails = nn.Conv2d(32, 4, 3, padding=1)
         self.presence = nn.Sequential(nn.LayerNorm(224), nn.Linear(224, 2))
+        self.pair = PairHead(96, 224)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """Segment pictures.
 
         Args:
@@ -113,8 +117,8 @@ class HasmNet(EfficientTrunk):
                 left hand were (whole, 0..1); 1 where this is known and 0 where it is not.
 
         Returns:
-            Whole, share ``(B, 2, R/2, R/2)`` and presence ``(B, 2)`` logits; see
-            :class:`HandMasks`.
+            Whole, share ``(B, 2, R/2, R/2)`` and presence ``(B, 2)`` logits, see
+            :class:`HandMasks`; then the five of :class:`~hdrvideo.frame.pair.PairMaps`, R/8 wide.
         """
         # Twice as fast to train on processors.
         rgb = pictures[:, :3].contiguous(memory_format=torch.channels_last)
@@ -129,10 +133,12 @@ class HasmNet(EfficientTrunk):
         x = self.mid8(self.up8(x, at8, told8))
         # What the mask decoder gathered says more of presence than the deepest features alone.
         seen = torch.cat([context, x.amax(dim=(2, 3))], dim=1)
+        joints = self.pair(x, seen)
         x = self.mid4(self.up4(x, at4, told4))
         x = self.mid2(self.up2(x, at2))
         masks = self.tails(x)
-        return trust_hints(masks[:, :2], hints, self.trust), masks[:, 2:], self.presence(seen)
+        whole = trust_hints(masks[:, :2], hints, self.trust)
+        return whole, masks[:, 2:], self.presence(seen), *joints
 
 
 def new_trust() -> nn.Parameter:
@@ -156,16 +162,24 @@ def trust_hints(whole_logit: Tensor, hints: Tensor, trust: Tensor) -> Tensor:
     return shifted
 
 
+@dataclass(frozen=True)
+class SeenPair:
+    """All that HASM says of a batch of pictures."""
+
+    masks: HandMasks
+    joints: PairJoints
+
+
 class Hasm:
-    """The net with whatever runs it: pictures in, :class:`HandMasks` out."""
+    """What runs a :class:`~hdrvideo.frame.pair.HasmReader`: pictures in, masks and joints out."""
 
     def __init__(self, net: Callable[[Tensor], Any], *, device: torch.device) -> None:
         self.resolution_px = HasmNet.RESOLUTION_PX
         self._net = net
         self._device = device
 
-    def __call__(self, pictures: Tensor) -> HandMasks:
-        """Segment ``(B, 6, R, R)`` pictures with their hints; the masks come on the CPU."""
+    def __call__(self, pictures: Tensor) -> SeenPair:
+        """Look at ``(B, 6, R, R)`` pictures with their hints; the answer comes on the CPU."""
         with torch.inference_mode():
-            whole, share, presence = self._net(pictures.to(self._device))
-        return HandMasks(whole.float().cpu(), share.float().cpu(), presence.float().cpu())
+            said = [part.float().cpu() for part in self._net(pictures.to(self._device))]
+        return SeenPair(HandMasks(*said[:3]), PairJoints(*said[3:]))

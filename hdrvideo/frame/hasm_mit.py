@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from hdrvideo.errors import SettingsError, WeightsError
 from hdrvideo.frame.hasm import new_trust, trust_hints
+from hdrvideo.frame.pair import PairHead
 
 # Size: (channels of the stages, layers of the stages); SegFormer, table 6.
 SIZES = {
@@ -108,6 +109,7 @@ class HasmMit(nn.Module):
         # Whole right, whole left, share right, share left.
         self.decoders = nn.ModuleList(_Decoder() for _ in range(4))
         self.presence = nn.Linear(channels[-1], 2)
+        self.pair = PairHead(_WIDTH, channels[-1])
         # Hints (see frame/hasm.py) join the first stage, and shift the odds of their own pixels.
         self.hint = nn.Conv2d(3, _WIDTH, 1)
         self.trust = new_trust()
@@ -131,7 +133,7 @@ class HasmMit(nn.Module):
         _load_encoder(net.encoder, folder / "model.safetensors", size)
         return net
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """Segment pictures.
 
         Args:
@@ -139,7 +141,8 @@ class HasmMit(nn.Module):
                 :meth:`hdrvideo.frame.hasm.HasmNet.forward`.
 
         Returns:
-            Whole, share ``(B, 2, R/2, R/2)`` and presence ``(B, 2)`` logits.
+            Whole, share ``(B, 2, R/2, R/2)`` and presence ``(B, 2)`` logits; then the five of
+            :class:`~hdrvideo.frame.pair.PairMaps`, R/4 wide.
         """
         rgb, hints = pictures[:, :3], pictures[:, 3:]
         stages = self.encoder((rgb - self.mean) / self.std, output_hidden_states=True).hidden_states
@@ -149,7 +152,10 @@ class HasmMit(nn.Module):
         masks = torch.cat([decoder(wide) for decoder in self.decoders], dim=1)
         masks = _resize(masks, rgb.shape[-1] // self.STRIDE)
         whole = trust_hints(masks[:, :2], hints, self.trust)
-        return whole, masks[:, 2:], self.presence(stages[-1].mean(dim=(2, 3)))
+        summary = stages[-1].mean(dim=(2, 3))
+        # The sum of the stages: all that the masks see, at a quarter of its channels.
+        seen = torch.stack([_resize(s, shared[0].shape[-1]) for s in shared]).sum(dim=0)
+        return whole, masks[:, 2:], self.presence(summary), *self.pair(seen, summary)
 
 
 def _resize(maps: Tensor, side_px: int) -> Tensor:

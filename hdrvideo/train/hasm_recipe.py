@@ -14,11 +14,15 @@ from hdrvideo.config import check_folder_or_none, check_folders, check_number
 from hdrvideo.datatypes import U8
 from hdrvideo.errors import SettingsError
 from hdrvideo.frame.hasm import HandMasks
+from hdrvideo.frame.pair import HasmReader, PairJoints, PairMaps
 from hdrvideo.synth.place import PasteSettings
 from hdrvideo.train.distract import add_distractors
 from hdrvideo.train.mask_losses import mask_loss
 from hdrvideo.train.mask_scores import mask_scores
-from hdrvideo.train.mask_sheets import draw_mask_sheet
+from hdrvideo.train.pair_losses import pair_loss
+from hdrvideo.train.pair_scores import pair_scores
+from hdrvideo.train.pair_sheets import draw_pair_sheet
+from hdrvideo.train.pair_truth import PairTruth
 from hdrvideo.train.parallel import share_of
 from hdrvideo.train.pictures import (
     EmptyPictures,
@@ -178,46 +182,54 @@ class HasmTask:
         return stack_examples(examples)
 
     def losses(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Compare the net's masks with the truth."""
-        masks = HandMasks(*(out.float() for out in net(as_seen(batch))))
-        return mask_loss(
-            masks,
+        """Compare the net's masks and joints with the truth."""
+        whole, share, presence, *maps = (out.float() for out in net(as_seen(batch)))
+        losses = mask_loss(
+            HandMasks(whole, share, presence),
             batch["visible"],
             batch["amodal"],
             batch["present"],
             batch["present_weight"],
             hidden_weight=self._recipe.hidden_weight,
         )
+        pair = pair_loss(PairMaps(*maps), batch, self._recipe.views.resolution_px)
+        return {**losses, **pair, "sum": losses["sum"] + pair["pair"]}
 
     def check(self, net: nn.Module) -> dict[str, float]:
         """Score held-out made pictures, without hints and (names ending in ``_told``) with them.
 
-        ``score`` is the mean over what the masks are judged by, both ways.
+        ``score`` is the mean over what the masks are judged by, both ways; joints have no part in
+        it, so that nets with and without them can be compared.
         """
-        found = mask_scores(*self._said(net, self._checks[0]))
-        told = mask_scores(*self._said(net, self._checks[1]))
+        found, told = (self._scores(net, examples) for examples in self._checks)
         scores = {**found, **{f"{name}_told": value for name, value in told.items()}}
         scores["score"] = (found["score"] + told["score"]) / 2
         return scores
 
+    def _scores(self, net: nn.Module, examples: list[MaskExample]) -> dict[str, float]:
+        masks, joints, truth = self._said(net, examples)
+        scores = mask_scores(masks, truth)
+        return {**scores, **pair_scores(joints, truth)}
+
     def sheet(self, net: nn.Module) -> U8:
         """Draw masks on held-out pictures, half of them with hints."""
         n = _SHEET_PICTURES // 2
-        return draw_mask_sheet(
+        return draw_pair_sheet(
             *self._said(net, [*self._checks[0][:n], *self._checks[1][n : 2 * n]])
         )
 
     def _said(
         self, net: nn.Module, examples: list[MaskExample]
-    ) -> tuple[HandMasks, dict[str, Tensor]]:
+    ) -> tuple[HandMasks, PairJoints, dict[str, Tensor]]:
         truth = stack_examples(examples)
         device = next(net.parameters()).device
         said = []
         for start in range(0, len(examples), _CHECK_BATCH):
             pictures = as_seen(truth)[start : start + _CHECK_BATCH].to(device)
             with torch.inference_mode():
-                said.append([out.float().cpu() for out in net(pictures)])
-        return HandMasks(*(torch.cat(parts) for parts in zip(*said, strict=True))), truth
+                said.append([out.float().cpu() for out in HasmReader(net)(pictures)])
+        parts = [torch.cat(each) for each in zip(*said, strict=True)]
+        return HandMasks(*parts[:3]), PairJoints(*parts[3:]), truth
 
     def _draw_checks(self, hint_share: float) -> list[MaskExample]:
         views = ViewSettings(
@@ -241,4 +253,6 @@ def stack_examples(examples: list[MaskExample]) -> dict[str, Tensor]:
     rgb_u8 = np.stack([e.rgb_u8 for e in examples]).transpose(0, 3, 1, 2)
     names = ("visible", "amodal", "hints", "present", "present_weight")
     stacked = {n: torch.from_numpy(np.stack([getattr(e, n) for e in examples])) for n in names}
+    for n in PairTruth.__dataclass_fields__:
+        stacked[n] = torch.from_numpy(np.stack([getattr(e.pair, n) for e in examples]))
     return {"rgb": torch.from_numpy(rgb_u8.astype(np.float32) / 255), **stacked}

@@ -14,8 +14,10 @@ from hdrvideo.synth.assets import PROCEDURAL, Assets
 from hdrvideo.synth.crops import HandCrop, load_crops
 from hdrvideo.synth.paste import Pasted, PasteSettings, paste
 from hdrvideo.synth.stored import ShardPictures
+from hdrvideo.train.pair_truth import PictureJoints, flat_joints, made_joints
 from hdrvideo.train.views import LabelledPicture
 
+_TRUTHS: Final = ("uv_px", "xyz_cam_mm", "present", "k_px")
 # Hand-free pictures are kept no larger than this: a view of them is at most 192 px.
 _EMPTY_PX = 640
 
@@ -46,21 +48,22 @@ class MadePictures:
             DataError: A folder holds no shards of ours or such of the other split, or there is no
                 picture in any.
         """
-        self._shards = [ShardPictures(folder, split) for folder in folders]
+        self._shards = [ShardPictures(folder, split, truths=_TRUTHS) for folder in folders]
         if not any(len(s) for s in self._shards):
             raise DataError(
                 f"no picture in {', '.join(map(str, folders)) or 'no folder'}; make some with "
                 "synth shards"
             )
         self._ends = np.cumsum([len(s) for s in self._shards])
+        self._truths = [[s.truth(name) for name in _TRUTHS] if len(s) else [] for s in self._shards]
         self._alone_share = alone_share
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     def __getitem__(self, index: int) -> LabelledPicture:
-        shards, i = self._find(index)
-        return LabelledPicture(shards.rgb_u8(i), *shards.masks(i))
+        shards, i, joints = self._find(index)
+        return LabelledPicture(shards.rgb_u8(i), *shards.masks(i), joints)
 
     def draw(self, rng: np.random.Generator, n: int) -> list[LabelledPicture]:
         """Draw ``n`` pictures."""
@@ -70,17 +73,18 @@ class MadePictures:
         index, alone, side = int(rng.integers(len(self))), rng.random(), int(rng.integers(2))
         if alone >= self._alone_share:
             return self[index]
-        shards, i = self._find(index)
+        shards, i, joints = self._find(index)
         _, amodal = shards.masks(i)
         if not amodal.any(axis=(1, 2)).all():
             return self[index]
         only = np.zeros_like(amodal)
         only[side] = amodal[side]
-        return LabelledPicture(shards.bare_rgb_u8(i, side), only, only)
+        return LabelledPicture(shards.bare_rgb_u8(i, side), only, only, joints.only(side))
 
-    def _find(self, index: int) -> tuple[ShardPictures, int]:
+    def _find(self, index: int) -> tuple[ShardPictures, int, PictureJoints]:
         k = int(np.searchsorted(self._ends, index, side="right"))
-        return self._shards[k], index - int(self._ends[k] - len(self._shards[k]))
+        i = index - int(self._ends[k] - len(self._shards[k]))
+        return self._shards[k], i, made_joints(*(truth[i] for truth in self._truths[k]))
 
 
 class PasteGroups:
@@ -154,7 +158,10 @@ class PastedPictures:
             rgb_u8 = (made.rgb.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
             visible, amodal = made.visible.numpy(), made.amodal.numpy()
             self._made[number] = [
-                LabelledPicture(np.ascontiguousarray(rgb_u8[i]), visible[i], amodal[i])
+                LabelledPicture(
+                    *(np.ascontiguousarray(rgb_u8[i]), visible[i], amodal[i]),
+                    flat_joints(made.uv_px[i].numpy()),
+                )
                 for i in range(PasteGroups.SIZE)
             ]
         return self._made[number]

@@ -27,7 +27,7 @@ from hdrvideo.geometry import (
     square_from_pose,
     turn_xy,
 )
-from hdrvideo.hand import JOINTS, KNUCKLES, WRIST, palm_length
+from hdrvideo.hand import JOINTS, WRIST
 from hdrvideo.synth.stored import ShardPictures
 from hdrvideo.train.bare_crops import (
     BarePicture,
@@ -35,14 +35,13 @@ from hdrvideo.train.bare_crops import (
     own_and_other,
     warp_masks,
 )
+from hdrvideo.train.pair_truth import face_on_palm_px, flat_palm_px
 from hdrvideo.train.views import spoil_colours
 
 F64 = NDArray[np.float64]
 
 _TRUTHS: Final = ("uv_px", "xyz_cam_mm", "joint_visible", "hidden_share", "present", "k_px")
 _MIDDLE_MCP: Final = JOINTS.index("middle_mcp")
-# A hand seen askew still has a palm of this part of its extent.
-_LEAST_PALM: Final = 0.35
 # Pastes without joints are drawn anew so often.
 _TRIES: Final = 50
 # Above this shrinkage a bilinear kernel alone would alias.
@@ -204,9 +203,7 @@ class MadeHands:
         if bare:
             visible = _is_inside(uv_px, rgb_u8.shape[1], rgb_u8.shape[0])
         xyz_cam_mm = truth["xyz_cam_mm"][i, side]
-        focal_px = math.sqrt(truth["k_px"][i, 0, 0] * truth["k_px"][i, 1, 1])
-        away_mm = float(xyz_cam_mm[[WRIST, *KNUCKLES], 2].mean())
-        palm_px = float(palm_length(xyz_cam_mm)) * focal_px / away_mm
+        palm_px = face_on_palm_px(xyz_cam_mm, truth["k_px"][i])
         masks = None if bare else own_and_other(*shards.masks(i), side)
         return HandPicture(rgb_u8, side, uv_px, palm_px, xyz_cam_mm, visible, masks)
 
@@ -254,10 +251,8 @@ def _pasted_hand(picture: BarePicture, *, bare: bool) -> HandPicture:
         own, other = picture.visible[side][v, u], picture.visible[1 - side][v, u]
         whole = picture.amodal[side][v, u]
         visible &= own | ~(other | whole)
-    span_px = float((uv_px.max(axis=0) - uv_px.min(axis=0)).max())
-    palm_px = max(float(palm_length(uv_px)), _LEAST_PALM * span_px)
     rgb_u8 = picture.bare_u8 if bare else picture.rgb_u8
-    return HandPicture(rgb_u8, side, uv_px, palm_px, None, visible, masks)
+    return HandPicture(rgb_u8, side, uv_px, flat_palm_px(uv_px), None, visible, masks)
 
 
 def _is_inside(uv_px: F32, width: int, height: int) -> NDArray[np.bool_]:

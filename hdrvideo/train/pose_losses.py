@@ -140,6 +140,11 @@ def joints_mm(xyz: Tensor, wanted: Tensor, bone_mm: Tensor, counted: Tensor) -> 
 
 
 def error_loss(log_error: Tensor, error_palms: Tensor) -> Tensor:
+    """Give the mean of :func:`each_error_loss`."""
+    return each_error_loss(log_error, error_palms).mean()
+
+
+def each_error_loss(log_error: Tensor, error_palms: Tensor) -> Tensor:
     """Give the negative log likelihood of 2D errors under their expected values, less a constant.
 
     A two-dimensional Laplace of mean ``m`` has the density ``exp(-2 r / m) / (2 pi (m / 2)^2)``:
@@ -147,10 +152,10 @@ def error_loss(log_error: Tensor, error_palms: Tensor) -> Tensor:
     what chance a joint has to be near (:func:`hdrvideo.frame.detmaps.chance_right`).
 
     Args:
-        log_error: ``(B, 21)``, log m.
-        error_palms: ``(B, 21)``, r.
+        log_error: ``(..., 21)``, log m.
+        error_palms: ``(..., 21)``, r.
     """
-    return (2 * error_palms * torch.exp(-log_error) + 2 * log_error).mean()
+    return 2 * error_palms * torch.exp(-log_error) + 2 * log_error
 
 
 def _mean_of(values: Tensor, weights: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from hdrvideo.config import check_number
 from hdrvideo.datatypes import F32, N_SIDES, U8, Bool, check_array
 from hdrvideo.errors import SettingsError
 from hdrvideo.train.hints import draw_hints
+from hdrvideo.train.pair_truth import PairTruth, PictureJoints, joints_in_view
 
 F64 = NDArray[np.float64]
 # Rows and columns of a view.
@@ -35,11 +36,13 @@ class LabelledPicture:
         rgb_u8: ``(H, W, 3)``.
         visible: ``(2, H, W)`` bool, sides 0 right, 1 left.
         amodal: ``(2, H, W)`` bool.
+        joints: Both hands' joints; None = not known.
     """
 
     rgb_u8: U8
     visible: Bool
     amodal: Bool
+    joints: PictureJoints | None = None
 
     def __post_init__(self) -> None:
         h, w = self.rgb_u8.shape[:2]
@@ -59,6 +62,7 @@ class MaskExample:
         hints: ``(3, R/2, R/2)`` float32; see :func:`hdrvideo.train.hints.draw_hints`.
         present: ``(2,)`` float32, 0 or 1.
         present_weight: ``(2,)`` float32; 0 for a hand that is mostly outside the view.
+        pair: What is known of joints.
     """
 
     rgb_u8: U8
@@ -67,6 +71,7 @@ class MaskExample:
     hints: F32
     present: F32
     present_weight: F32
+    pair: PairTruth
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,10 @@ def take_view(
     scale = math.sqrt(abs(np.linalg.det(affine[:, :2])))
     whole_px = picture.amodal.reshape(2, -1).sum(axis=1) / scale**2
     present, weight = _presence(amodal, whole_px[::-1] if mirror else whole_px, resolution_px)
-    return MaskExample(rgb_u8, np.minimum(visible, amodal), amodal, none, present, weight)
+    shown = kept or (slice(0, resolution_px), slice(0, resolution_px))
+    rows, columns = ((s.start, s.stop) for s in shown)
+    pair = joints_in_view(picture.joints, affine, rows, columns, mirror=mirror)
+    return MaskExample(rgb_u8, np.minimum(visible, amodal), amodal, none, present, weight, pair)
 
 
 def _presence(amodal: F32, whole_px: F64, resolution_px: int) -> tuple[F32, F32]:
