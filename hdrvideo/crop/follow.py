@@ -27,12 +27,10 @@ from hdrvideo.crop.masked import (
     is_cut,
     is_twin,
     may_carry,
-    moved_into,
-    squares_from_mask,
     track_for,
 )
 from hdrvideo.crop.read import HandReader, Paint, Read
-from hdrvideo.crop.segment import SeenHands, Segmenter, pair_square
+from hdrvideo.crop.segment import SeenHands, SeenPose, Segmenter, pair_square
 from hdrvideo.crop.sighting import (
     N_TRACKS,
     Sighting,
@@ -49,6 +47,7 @@ from hdrvideo.crop.sighting import (
     undo_jump,
 )
 from hdrvideo.crop.take import Pyramid
+from hdrvideo.crop.together import carried, squares_to_read, told_with
 from hdrvideo.datatypes import Frame
 from hdrvideo.geometry import points_box, square_from_pose
 from hdrvideo.handmask import HandMask
@@ -264,13 +263,24 @@ class HandFollower:
             assigned = assign_masks(row.sightings, seen)
         for i, side in enumerate(assigned.sides):
             mask = None if side is None else seen.masks[side]
+            pose = None if side is None else seen.poses[side]
             if mask is None:
                 self._drop_unseen(row, i)
             else:
-                self._fit_to_mask(row, pyramid, i, mask)
+                self._fit_to_mask(row, pyramid, i, mask, pose)
                 self._wear(row, i, mask)
         if self._read.can_paint:
             self._read_bare(row, pyramid, seen, assigned.sides)
+        self._tell_together(row, seen, assigned.sides)
+
+    def _tell_together(
+        self, row: TrackedFrame, seen: SeenHands, sides: Sequence[int | None]
+    ) -> None:
+        """Let the look at both hands have its share in what is told of each."""
+        for i, side in enumerate(sides):
+            sighting, pose = row.sightings[i], None if side is None else seen.poses[side]
+            if sighting is not None and pose is not None and not sighting.carried:
+                row.sightings[i] = told_with(sighting, pose, self._settings.together_share)
 
     def _wear(self, row: TrackedFrame, i: int, mask: HandMask) -> None:
         """Note the mask that a hand has in this frame."""
@@ -290,7 +300,9 @@ class HandFollower:
             if told is not None:
                 row.sightings[i] = told
 
-    def _fit_to_mask(self, row: TrackedFrame, pyramid: Pyramid, i: int, mask: HandMask) -> None:
+    def _fit_to_mask(
+        self, row: TrackedFrame, pyramid: Pyramid, i: int, mask: HandMask, pose: SeenPose | None
+    ) -> None:
         """Read a hand anew, or move its pose, where a sure mask says that it lies elsewhere."""
         sighting = row.sightings[i]
         assert sighting is not None
@@ -299,12 +311,13 @@ class HandFollower:
             return
         angle = square_from_pose(sighting.uv_px, mirror=False).angle_rad
         mirror = sighting.right_score < 0.5
-        squares = squares_from_mask(mask, mirror=mirror, angle_rad=angle)
-        again = self._read(pyramid, squares, [sighting.birth] * len(squares))[0]
+        squares = squares_to_read(mask, pose, mirror=mirror, angle_rad=angle)
+        read = self._read(pyramid, squares, [sighting.birth] * len(squares))
+        again = max(read, key=lambda s: s.presence * fit_of(s.uv_px, mask))
         other = row.sightings[1 - i]
         is_own = other is None or not self._is_double(again, other)
         fits = fits_well(again.uv_px, mask) and again.presence >= self._settings.min_presence
-        kept = again if is_own and fits else moved_into(sighting, mask)
+        kept = again if is_own and fits else carried(sighting, mask, pose)
         row.sightings[i] = kept
         self._keep(i, kept, row.frame)
 
@@ -341,7 +354,7 @@ class HandFollower:
                 continue
             place = track_for(row, self._tracks, mask)
             if not is_twin(mask, seen.masks[1 - side], place[1], self._settings.twin_iou):
-                self._try_mask(row, pyramid, place, side, mask)
+                self._try_mask(row, pyramid, place, side, mask, seen.poses[side])
 
     def _try_mask(
         self,
@@ -350,14 +363,15 @@ class HandFollower:
         place: tuple[int, Track | None],
         side: int,
         mask: HandMask,
+        pose: SeenPose | None,
     ) -> None:
-        """Read the hand that a mask shows; where that fails, carry on the track's last pose."""
+        """Read the hand that a mask shows; where that fails, carry the track on."""
         i, track = place
         birth = row.frame.index if track is None else track.last.birth
         angle = None
         if track is not None:
             angle = square_from_pose(track.last.uv_px, mirror=False).angle_rad
-        squares = squares_from_mask(mask, mirror=side == 1, angle_rad=angle)
+        squares = squares_to_read(mask, pose, mirror=side == 1, angle_rad=angle)
         read = self._read(pyramid, squares, [birth] * len(squares))
         best = max(read, key=lambda s: s.presence * fit_of(s.uv_px, mask))
         others = [s for s in row.sightings if s is not None]
@@ -369,7 +383,7 @@ class HandFollower:
         if is_new and fits_well(best.uv_px, mask) and best.presence >= least:
             found = replace(best, carried=best.presence < self._settings.min_presence)
         elif track is not None and may_carry(track, mask, row.frame.pts_seconds, self._settings):
-            found = moved_into(track.last, mask)
+            found = carried(track.last, mask, pose)
         else:
             return
         row.sightings[i] = found
