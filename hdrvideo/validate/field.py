@@ -318,7 +318,8 @@ def score_of_errors(
 def _cells(values: NDArray[Any], average: str) -> NDArray[Any]:
     """Sum ``(N, H, J)`` to the ``(N, C)`` whose means are averaged."""
     if average == "joint_means":
-        return values.reshape(len(values), -1)
+        n_frames, n_hands, n_joints = values.shape
+        return values.reshape(n_frames, n_hands * n_joints)
     by_hand: NDArray[Any] = values.sum(axis=-1)
     return by_hand if average == "hand_means" else by_hand.sum(axis=-1, keepdims=True)
 
