@@ -317,6 +317,29 @@ def test_ihmr_by_the_right_wrist_knows_how_hands_stand():
     assert np.isnan(value(said, truth_of(pairs(1), valid), followups.IHMR_RIGHT_MPJPE))
 
 
+def test_interwilds_all_is_the_mean_of_sh_and_ih():
+    # A left and three right hands alone, each 21 mm off at the index tip, and two hands together
+    # that are right. SH is 1, IH 0, ALL 0.5; InterHand2.6M's ALL is 21 * (1/2 + 3/4) / 42.
+    hands = hand_types("left", *["right"] * 3, "interacting")
+    truth = truth_of(pairs(5), np.repeat(hands[..., None], 21, axis=2), hands=hands)
+    said = moved(pairs(5), 8, 21.0, slice(4))
+    of = {s: value(said, truth, followups.INTERWILD_MPJPE.on(subset=s)) for s in interhand.SUBSETS}
+    assert of == pytest.approx({"sh": 1.0, "ih": 0.0, "all": 0.5})
+    assert value(said, truth, interhand.MPJPE) == pytest.approx(21 * (1 / 2 + 3 / 4) / 42)
+    assert score(saying(said), truth, followups.INTERWILD_MPJPE).n_samples == 6
+
+
+def test_interwilds_sh_and_ih_are_interhands():
+    hands = hand_types("right", "left", "interacting", "interacting")
+    truth = truth_of(random_pairs(4), np.ones((4, 2, 21)) * hands[..., None], hands=hands)
+    for subset in ("sh", "ih"):
+        ours, theirs = (
+            value(random_pairs(4, 1), truth, p.on(subset=subset))
+            for p in (followups.INTERWILD_MPJPE, interhand.MPJPE)
+        )
+        assert ours == pytest.approx(theirs)
+
+
 def test_interwild_by_hand():
     mesh = pairs(2)[:, :, 5:9]
     truth = truth_of(pairs(2), vertices_cam_mm=mesh, hands=hand_types("interacting", "right"))

@@ -77,8 +77,12 @@ class FieldPrediction(FieldHands):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.hand_scores is not None:
-            n_frames = self.n_frames or len(self.hand_scores)
-            check_array("hand_scores", self.hand_scores, (n_frames, N_SIDES), "float64")
+            check_array("hand_scores", self.hand_scores, (self.n_frames, N_SIDES), "float64")
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames, 0 without any array."""
+        return super().n_frames or (0 if self.hand_scores is None else len(self.hand_scores))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,16 +74,11 @@ def _interhand() -> list[Published]:
 
 def _followups() -> list[Published]:
     intaghand, interwild = "IntagHand, README", "InterWild, issue 16 (checkpoint of H+M)"
-    mpvpe = zip(interhand.SUBSETS, (9.58, 12.14, 11.55), strict=True)
     return [
         Published(followups.INTAGHAND_MPJPE.name, "IntagHand", 8.79, intaghand),
         Published(followups.INTAGHAND_MPVPE.name, "IntagHand", 9.03, intaghand),
-        *(
-            Published(
-                followups.INTERWILD_MPVPE.on(subset=subset).name, "InterWild", value, interwild
-            )
-            for subset, value in mpvpe
-        ),
+        *_by_subset(followups.INTERWILD_MPJPE, "InterWild", (12.75, 14.55, 13.65), interwild),
+        *_by_subset(followups.INTERWILD_MPVPE, "InterWild", (9.58, 12.14, 11.55), interwild),
         Published(followups.INTERWILD_MRRPE.name, "InterWild", 26.74, interwild),
     ]
 
