@@ -251,8 +251,8 @@ def test_what_a_protocol_needs_must_be_given():
 def test_frames_must_be_as_many():
     with pytest.raises(ShapeError, match="prediction has 2 frames and the truth 3"):
         score(saying(pairs(2)), truth_of(pairs(3)), interhand.MPJPE)
+    sure = field_prediction(hand_scores=np.ones((2, 2)))
     with pytest.raises(ShapeError, match="prediction has 2 frames and the truth 3"):
-        sure = field_prediction(hand_scores=np.ones((2, 2)))
         score(sure, truth_of(pairs(3)), interhand.AP_H)
     with pytest.raises(ShapeError, match=r"clips are \(2,\), expected one for each of 3"):
         score(saying(pairs(3)), truth_of(pairs(3)), interhand.MPJPE, clips=[1, 2])
