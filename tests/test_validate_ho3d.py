@@ -181,6 +181,9 @@ def test_f_score_counts_strictly_below_and_degenerates_to_zero():
     one, other = np.zeros((1, 3)), np.array([[5.0, 0, 0]])
     assert ho3d.f_score(one, other, 5.0) == 0
     assert ho3d.f_score(one, other, 5.0001) == 1
+    # With a shared point each, half of either cloud is near: the 5 mm count on neither side.
+    far = np.array([[100.0, 0, 0]])
+    assert ho3d.f_score(np.concatenate([one, far]), np.concatenate([other, far]), 5.0) == 0.5
     assert ho3d.f_score(one[:0], other, 5.0) == 0
     assert ho3d.f_score(one, other[:0], 5.0) == 0
 
