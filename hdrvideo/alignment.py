@@ -1,7 +1,7 @@
 """Put hands of joints upon one another: by the wrist, by one bone, by the best similarity.
 
 Every function takes arrays of hands ``(..., 21, D)``; NaN goes in and NaN comes out where there is
-no hand.
+no hand. Points that follow the joints, such as a mesh's vertices, are moved with them.
 """
 
 from typing import Any, Final
@@ -13,7 +13,7 @@ from hdrvideo.hand import JOINTS, WRIST
 
 F64 = NDArray[np.float64]
 
-_MIDDLE_MCP: Final = JOINTS.index("middle_mcp")
+MIDDLE_MCP: Final = JOINTS.index("middle_mcp")
 
 
 def wrist_aligned(joints: NDArray[Any]) -> F64:
@@ -29,8 +29,8 @@ def bone_scaled(predicted_mm: NDArray[Any], true_mm: NDArray[Any]) -> F64:
     evaluation does not. Hands without that bone become NaN.
     """
     predicted = wrist_aligned(predicted_mm)
-    length = np.linalg.norm(predicted[..., _MIDDLE_MCP, :], axis=-1)
-    wanted = np.linalg.norm(wrist_aligned(true_mm)[..., _MIDDLE_MCP, :], axis=-1)
+    length = np.linalg.norm(predicted[..., MIDDLE_MCP, :], axis=-1)
+    wanted = np.linalg.norm(wrist_aligned(true_mm)[..., MIDDLE_MCP, :], axis=-1)
     scale = wanted / np.where(length > 0, length, np.nan)
     return np.asarray(predicted * scale[..., None, None])
 
@@ -38,16 +38,30 @@ def bone_scaled(predicted_mm: NDArray[Any], true_mm: NDArray[Any]) -> F64:
 def procrustes_aligned(predicted: NDArray[Any], true: NDArray[Any]) -> F64:
     """Bring predicted hands onto the true ones by the best similarity transform.
 
-    Rotation without reflection (HO-3D's own script allows one), one scale, translation; Umeyama,
-    "Least-squares estimation of transformation parameters between two point patterns" (1991).
+    Rotation without reflection (HO-3D's own script allows one, see
+    :func:`procrustes_or_mirror_aligned`), one scale, translation; Umeyama, "Least-squares
+    estimation of transformation parameters between two point patterns" (1991).
 
     Args:
-        predicted: ``(..., 21, 3)``.
-        true: ``(..., 21, 3)``.
+        predicted: ``(..., P, 3)``, such as 21 joints.
+        true: The same shape.
 
     Returns:
-        ``(..., 21, 3)``; NaN where either hand has a NaN.
+        The same shape; NaN where either hand has a NaN.
     """
+    return _best_similarity(predicted, true, may_mirror=False)
+
+
+def procrustes_or_mirror_aligned(predicted: NDArray[Any], true: NDArray[Any]) -> F64:
+    """Do as :func:`procrustes_aligned`, but mirror a hand where that fits better.
+
+    The scripts of FreiHAND, HO-3D and DexYCB do (``orthogonal_procrustes``), so there a hand of the
+    wrong side can be perfect.
+    """
+    return _best_similarity(predicted, true, may_mirror=True)
+
+
+def _best_similarity(predicted: NDArray[Any], true: NDArray[Any], *, may_mirror: bool) -> F64:
     x, y = np.asarray(predicted, dtype=np.float64), np.asarray(true, dtype=np.float64)
     is_known = np.isfinite(x).all(axis=(-2, -1)) & np.isfinite(y).all(axis=(-2, -1))
     aligned = np.full(x.shape, np.nan)
@@ -55,9 +69,10 @@ def procrustes_aligned(predicted: NDArray[Any], true: NDArray[Any]) -> F64:
     x_mean, y_mean = x.mean(axis=-2, keepdims=True), y.mean(axis=-2, keepdims=True)
     x, y = x - x_mean, y - y_mean
     left, strength, right = np.linalg.svd(y.swapaxes(-1, -2) @ x)
-    sign = np.where(np.linalg.det(left) * np.linalg.det(right) < 0, -1.0, 1.0)
-    left[..., -1] *= sign[:, None]
-    strength[..., -1] *= sign
+    if not may_mirror:
+        sign = np.where(np.linalg.det(left) * np.linalg.det(right) < 0, -1.0, 1.0)
+        left[..., -1] *= sign[:, None]
+        strength[..., -1] *= sign
     spread = (x**2).sum(axis=(-2, -1))
     # A hand squeezed to a point has no scale: it goes to the true hand's middle.
     scale = np.divide(strength.sum(axis=-1), spread, out=np.zeros_like(spread), where=spread > 0)

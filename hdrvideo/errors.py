@@ -12,6 +12,7 @@
     ├── WriteError                an output cannot be written (exists, folder missing, disk)
     ├── TrackError                a track file cannot be read or does not fit the clip
     ├── SettingsError             a setting is unknown or outside its range
+    ├── ProtocolError             scores of different protocols were mixed
     ├── DataError                 made data, textures or a data set cannot be used
     ├── WeightsError              weights are missing or do not fit the net
     ├── TrainingError             a training run cannot start, or cannot go on
@@ -57,6 +58,10 @@ class TrackError(HdrVideoError):
 
 class SettingsError(HdrVideoError):
     """A setting is unknown or outside its range."""
+
+
+class ProtocolError(HdrVideoError):
+    """Scores of different protocols were mixed, or a protocol's own rule is broken."""
 
 
 class DataError(HdrVideoError):

@@ -56,6 +56,11 @@ class Average:
     n_clips: NDArray[np.int64]
 
 
+def hidden_place(share: F64) -> NDArray[np.int64]:
+    """Give each hidden share's place in :data:`HIDDEN_BINS`; one more than the last for NaN."""
+    return np.where(np.isnan(share), _NO_BIN, np.digitize(share, _BIN_EDGES))
+
+
 def clip_sums(compared: Compared, metrics: Sequence[Metric[Compared]]) -> ClipSums:
     """Sum a clip's samples of every metric by bin."""
     total = np.zeros((len(metrics), _NO_BIN + 1))
@@ -63,8 +68,7 @@ def clip_sums(compared: Compared, metrics: Sequence[Metric[Compared]]) -> ClipSu
     for m, metric in enumerate(metrics):
         samples = metric.samples(compared)
         is_sample = np.isfinite(samples.value)
-        share = samples.hidden_share[is_sample]
-        place = np.where(np.isnan(share), _NO_BIN, np.digitize(share, _BIN_EDGES))
+        place = hidden_place(samples.hidden_share[is_sample])
         total[m] = np.bincount(place, samples.value[is_sample], minlength=_NO_BIN + 1)
         count[m] = np.bincount(place, minlength=_NO_BIN + 1)
     return ClipSums(total, count)
@@ -95,29 +99,54 @@ def average(
     Raises:
         SettingsError: ``n_bootstrap`` is negative, or there is no clip.
     """
-    if n_bootstrap < 0:
-        raise SettingsError(f"n_bootstrap is {n_bootstrap}, expected 0 or more resamples")
     if not clips:
         raise SettingsError("an average needs at least one clip, got none")
     bins = slice(None) if hidden_bin is None else slice(hidden_bin, hidden_bin + 1)
     total = np.stack([c.total[:, bins].sum(axis=1) for c in clips])
     count = np.stack([c.count[:, bins].sum(axis=1) for c in clips])
     n_clips = (count > 0).sum(axis=0)
-    value = _ratio(total.sum(axis=0), count.sum(axis=0))
+    value = ratio(total.sum(axis=0), count.sum(axis=0))
     low, high = np.full(value.shape, np.nan), np.full(value.shape, np.nan)
     if n_bootstrap:
-        rng = np.random.default_rng(seed)
-        n = len(clips)
-        times_drawn = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap)
-        resampled = _ratio(times_drawn @ total, times_drawn @ count)
+        resampled = resampled_ratios(total, count, n_bootstrap=n_bootstrap, seed=seed)
         for m in np.flatnonzero(n_clips >= 2):
-            # A resample may have drawn no clip with samples of this metric.
-            drawn = resampled[:, m][np.isfinite(resampled[:, m])]
-            if len(drawn):
-                low[m], high[m] = np.percentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+            low[m], high[m] = interval(resampled[:, m])
     return Average(value, low, high, count.sum(axis=0), n_clips)
 
 
-def _ratio(total: F64, count: NDArray[np.int64]) -> F64:
-    ratio: F64 = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return ratio
+def resampled_ratios(total: F64, count: NDArray[np.int64], *, n_bootstrap: int, seed: int) -> F64:
+    """Draw clips with replacement and give the averages of each draw.
+
+    Args:
+        total: ``(C, M)`` sums of samples, by clip.
+        count: ``(C, M)`` their numbers.
+        n_bootstrap: Number of draws.
+        seed: Of the draws.
+
+    Returns:
+        ``(n_bootstrap, M)``; NaN where no clip with samples was drawn.
+
+    Raises:
+        SettingsError: ``n_bootstrap`` is negative.
+    """
+    if n_bootstrap < 0:
+        raise SettingsError(f"n_bootstrap is {n_bootstrap}, expected 0 or more resamples")
+    n = len(total)
+    rng = np.random.default_rng(seed)
+    times_drawn = rng.multinomial(n, np.full(n, 1 / n), size=n_bootstrap)
+    return ratio(times_drawn @ total, times_drawn @ count)
+
+
+def interval(drawn: F64) -> tuple[float, float]:
+    """Give the ends of the interval at :data:`LEVEL` of draws ``(B,)``; NaN without one known."""
+    known = drawn[np.isfinite(drawn)]
+    if not len(known):
+        return np.nan, np.nan
+    low, high = np.percentile(known, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return float(low), float(high)
+
+
+def ratio(total: F64, count: NDArray[np.int64]) -> F64:
+    """Divide sums by counts; NaN where the count is 0."""
+    out = np.full(np.shape(total), np.nan)
+    return np.asarray(np.divide(total, count, out=out, where=np.asarray(count) > 0))

@@ -186,7 +186,8 @@ def _known(value: object) -> object:
     return "" if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _number(value: float, unit: str) -> str:
+def number_text(value: float, unit: str) -> str:
+    """Print a value: three decimals of a share, a dash for what is missing."""
     if not math.isfinite(value):
         return _NONE
     if unit in ("0-1", "distance"):
@@ -195,12 +196,12 @@ def _number(value: float, unit: str) -> str:
 
 
 def _short_cell(score: Score) -> str:
-    return f"{_number(score.value, _UNITS[score.metric])} ({score.n_samples})"
+    return f"{number_text(score.value, _UNITS[score.metric])} ({score.n_samples})"
 
 
 def _long_cell(score: Score) -> str:
     value, low, high = (
-        _number(n, _UNITS[score.metric]) for n in (score.value, score.low, score.high)
+        number_text(n, _UNITS[score.metric]) for n in (score.value, score.low, score.high)
     )
     interval = "" if low == _NONE else f" [{low}, {high}]"
     return f"{value}{interval} ({score.n_samples})"
