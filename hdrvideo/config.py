@@ -186,18 +186,21 @@ class MotionSettings:
     Attributes:
         smooth_seconds: Width (standard deviation) of the smoother for a hand at rest; 0 = off.
         bridge_seconds: Gaps up to this long are filled between their ends; 0 = never.
+        bridge_behind_seconds: The same of a hand that is lost behind the other one.
         own_frames: Frames that a window gives out.
         causal: Smooth without looking ahead (and bridge and refine nothing), for streams.
     """
 
     smooth_seconds: float = 0.09
     bridge_seconds: float = 0.25
+    bridge_behind_seconds: float = 1.0
     own_frames: int = 240
     causal: bool = False
 
     def __post_init__(self) -> None:
         _check_range(self, "smooth_seconds", 0, 1)
         _check_range(self, "bridge_seconds", 0, 2)
+        _check_range(self, "bridge_behind_seconds", 0, 2)
         _check_range(self, "own_frames", 1, 100_000)
         _check_switch(self, "causal")
 

@@ -62,7 +62,10 @@ def test_named_values_change_and_the_others_stay():
         ({"find": {"score": 1}}, "setting find.score is unknown; known here: min_score"),
         ({"follow": {"x": 1}}, "setting follow.x is unknown; known here: backward_frames"),
         ({"side": {"x": 1}}, "setting side.x is unknown; known here: apart_factor"),
-        ({"motion": {"window": 1}}, "setting motion.window is unknown; known here: bridge_s"),
+        (
+            {"motion": {"window": 1}},
+            "setting motion.window is unknown; known here: bridge_b",
+        ),
     ],
 )
 def test_unknown_keys_are_refused_by_name_at_each_level(values, text):
@@ -99,6 +102,7 @@ def test_numbers_out_of_range_are_refused(kind, name, wrong):
         (SideSettings, "step_frames", 1, 10_000),
         (MotionSettings, "smooth_seconds", 0, 1),
         (MotionSettings, "bridge_seconds", 0, 2),
+        (MotionSettings, "bridge_behind_seconds", 0, 2),
         (MotionSettings, "own_frames", 1, 100_000),
     ],
 )

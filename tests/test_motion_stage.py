@@ -1,5 +1,6 @@
 """The temporal stage: windows do not show, short gaps are bridged and marked, poses project."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -17,7 +18,8 @@ from tracks import (
 
 from hdrvideo.config import MotionSettings
 from hdrvideo.handmodel import HandModel
-from hdrvideo.motion.stage import BRIDGE_FRAMES, CONTEXT_FRAMES, MotionStage, refine_window
+from hdrvideo.motion.bridge import BRIDGE_FRAMES
+from hdrvideo.motion.stage import CONTEXT_FRAMES, MotionStage, refine_window
 from hdrvideo.motion.states import HandPoseTrack
 from hdrvideo.track import (
     ABSENT,
@@ -202,6 +204,48 @@ def test_other_gaps_are_not_bridged(gap, fps, settings):
     assert (ledger.reason[gap[1] : gap[2], 1] == NOT_FOUND).all()
 
 
+def behind(
+    step_px: float = 0.0, away_px: float = 10.0, stop: int = 42, *, own_gap: bool = False
+) -> PoseTrack:
+    """Make a track whose left hand is lost from frame 20 on, beside the right one, which moves."""
+    track = with_gaps([(1, 20, stop), *([(0, 30, 31)] if own_gap else [])])
+    uv = track.raw_uv_px.copy()
+    right = make_track(60, meta=track.meta).uv_px[0, 0]
+    path = np.array([1.0, 0.3]) * step_px * np.arange(60)[:, None]
+    uv[:, 0] = np.where(np.isnan(uv[:, 0]), np.nan, right + path[:, None])
+    uv[:, 1] = np.where(np.isnan(uv[:, 1]), np.nan, right + path[:, None] + [away_px, 0])
+    xyz = track.meta.camera.lift(uv, track.raw_xyz_cam_mm[..., 2])
+    arrays = {"uv_px": uv, "raw_uv_px": uv, "xyz_cam_mm": xyz, "raw_xyz_cam_mm": xyz}
+    return replace(track, **{name: a.astype(np.float32) for name, a in arrays.items()})
+
+
+@pytest.mark.parametrize("step_px", [0.0, 3.0])
+def test_a_hand_lost_behind_the_other_is_bridged_for_longer_and_moves_with_it(step_px):
+    track = behind(step_px)
+    assert track.pts_seconds[42] - track.pts_seconds[19] > DEFAULT.bridge_seconds
+    plain = MotionSettings(smooth_seconds=0)
+    refined, ledger = run(track, make_ledger(track), plain)
+    gone = slice(20, 42)
+    assert (refined.provenance[gone, 1] == BRIDGED).all()
+    assert (ledger.reason[gone, 1] == IS_BRIDGED).all()
+    way = refined.uv_px[gone, 1] - refined.uv_px[gone, 0]
+    np.testing.assert_allclose(way, np.broadcast_to([10, 0], way.shape), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("track", "settings"),
+    [
+        (behind(), MotionSettings(bridge_behind_seconds=0.5)),
+        (behind(away_px=400), DEFAULT),  # not behind the other
+        (behind(stop=55), DEFAULT),  # 1.2 s
+        (behind(own_gap=True), DEFAULT),  # the other is lost, too
+    ],
+)
+def test_other_long_gaps_are_not(track, settings):
+    refined, _ = run(track, make_ledger(track), settings)
+    assert (refined.provenance[20:42, 1] == ABSENT).all()
+
+
 def test_a_jump_across_the_picture_is_not_bridged():
     before, after = with_gaps([(1, 20, 23)]), with_gaps([(1, 20, 23)])
     moved = after.raw_xyz_cam_mm + np.array([300, 0, 0], np.float32)
@@ -285,7 +329,7 @@ def test_without_a_refiner_there_are_no_turns(causal):
 
 def test_without_bridging_and_smoothing_the_raw_poses_come_back():
     track = random_track(2, 100, 30)
-    settings = MotionSettings(smooth_seconds=0, bridge_seconds=0)
+    settings = MotionSettings(smooth_seconds=0, bridge_seconds=0, bridge_behind_seconds=0)
     refined, _ = run(track, make_ledger(track), settings)
     np.testing.assert_allclose(refined.uv_px, track.raw_uv_px, atol=1e-4)
     np.testing.assert_allclose(refined.xyz_cam_mm[..., 2], track.raw_xyz_cam_mm[..., 2], rtol=1e-5)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdrvideo.config import MotionSettings
-from hdrvideo.datatypes import N_SIDES, Bool
+from hdrvideo.datatypes import N_SIDES
+from hdrvideo.motion.bridge import BRIDGE_FRAMES, bridge
 from hdrvideo.motion.chunks import next_window
 from hdrvideo.motion.contact import part_hands
 from hdrvideo.motion.smooth import (
@@ -22,8 +23,6 @@ from hdrvideo.motion.smooth import (
     REACH_FRAMES,
     SPEED_FRAMES,
     CausalSmoother,
-    fill_gap,
-    find_gaps,
     label_runs,
     smooth_zero_phase,
     window_widths,
@@ -32,14 +31,12 @@ from hdrvideo.motion.windows import WINDOW_FRAMES, Refiner
 from hdrvideo.track import (
     ABSENT,
     BRIDGED,
-    IS_BRIDGED,
     TURNING,
     FrameLedger,
     PoseTrack,
     concatenate,
 )
 
-BRIDGE_FRAMES = 64
 # A frame hangs on neighbours within the smoother's reach and on those that tell its speed; each of
 # those on the refiner's windows; a bridged one of those on the two ends of its gap.
 CONTEXT_FRAMES = REACH_FRAMES + SPEED_FRAMES + WINDOW_FRAMES + BRIDGE_FRAMES + 1
@@ -125,13 +122,8 @@ class MotionStage:
                 out = self._causal[s].step(float(seconds), values if there else None, size=sizes)
                 if out is not None:
                     uv[t, s], z[t, s] = out[:42].reshape(21, 2), np.exp(out[42:])
-        xyz = _lift(track, uv, z)
+        xyz = track.meta.camera.lift(uv, z).astype(np.float32)
         return replace(track, uv_px=uv.astype(np.float32), xyz_cam_mm=xyz)
-
-
-def _lift(track: PoseTrack, uv_px: np.ndarray, z_mm: np.ndarray) -> np.ndarray:
-    """Lift refined pixels to refined depth under the track's own camera, as float32."""
-    return track.meta.camera.lift(uv_px, z_mm).astype(np.float32)
 
 
 def refine_window(
@@ -159,39 +151,6 @@ def refine_window(
     return refined, replace(ledger, reason=reason)
 
 
-def bridge(
-    track: PoseTrack, ledger: FrameLedger, settings: MotionSettings
-) -> tuple[PoseTrack, NDArray[np.uint8]]:
-    """Fill short gaps on straight lines in the picture and in log depth.
-
-    Returns:
-        The track with raw poses and those that fill gaps, and the ledger's reasons.
-    """
-    seconds = track.pts_seconds
-    uv = track.raw_uv_px.astype(np.float64)
-    log_z = np.log(track.raw_xyz_cam_mm[..., 2].astype(np.float64))
-    confidence, side_score = track.confidence.copy(), track.side_score.copy()
-    provenance, reason = track.provenance.copy(), ledger.reason.copy()
-    seen = np.all(np.isfinite(uv), axis=(2, 3))
-    for s in range(N_SIDES):
-        for start, stop in _bridges(seconds, uv[:, s], seen[:, s], settings):
-            for values in (uv, log_z, confidence, side_score):
-                fill_gap(seconds, values[:, s], start, stop)
-            confidence[start:stop, s] *= 0.5
-            provenance[start:stop, s] = BRIDGED
-            reason[start:stop, s] = IS_BRIDGED
-    filled = replace(
-        track,
-        uv_px=uv.astype(np.float32),
-        xyz_cam_mm=_lift(track, uv, np.exp(log_z)),
-        confidence=confidence,
-        visible=track.visible & (provenance != BRIDGED)[..., None],
-        provenance=provenance,
-        side_score=side_score,
-    )
-    return filled, reason
-
-
 def smooth(track: PoseTrack, settings: MotionSettings) -> PoseTrack:
     """Smooth a track, hand by hand.
 
@@ -209,7 +168,7 @@ def smooth(track: PoseTrack, settings: MotionSettings) -> PoseTrack:
         _smooth_hand(
             track.pts_seconds, uv[:, s], log_z[:, s], weight, runs, settings.smooth_seconds
         )
-    xyz = _lift(track, uv, np.exp(log_z))
+    xyz = track.meta.camera.lift(uv, np.exp(log_z)).astype(np.float32)
     return replace(track, uv_px=uv.astype(np.float32), xyz_cam_mm=xyz)
 
 
@@ -234,19 +193,11 @@ def refine(raw: PoseTrack, bridged: PoseTrack, refiner: Refiner) -> PoseTrack:
     return replace(
         bridged,
         uv_px=uv.astype(np.float32),
-        xyz_cam_mm=_lift(raw, uv, depth_mm),
+        xyz_cam_mm=raw.meta.camera.lift(uv, depth_mm).astype(np.float32),
         confidence=confidence,
         turn_rad=turn_rad,
         shape=shape,
     )
-
-
-def _bridges(
-    seconds: F64, uv_px: F64, seen: Bool, settings: MotionSettings
-) -> list[tuple[int, int]]:
-    """List the gaps of one hand to fill: short, and with one and the same hand at both ends."""
-    gaps = find_gaps(seconds, seen, max_seconds=settings.bridge_seconds, max_frames=BRIDGE_FRAMES)
-    return [(start, stop) for start, stop in gaps if _is_one_hand(uv_px[start - 1], uv_px[stop])]
 
 
 def _smooth_hand(
@@ -263,9 +214,3 @@ def _smooth_hand(
     uv_px[:] = flat.reshape(uv_px.shape)
     wide = np.full(t, still_seconds)
     log_z[:] = smooth_zero_phase(seconds, log_z, weight, runs, sigma_seconds=wide)
-
-
-def _is_one_hand(before_px: np.ndarray, after_px: np.ndarray) -> bool:
-    """Say whether the two ends of a gap can be one hand: not farther apart than its own size."""
-    size = max(np.ptp(before_px, axis=0).max(), np.ptp(after_px, axis=0).max())
-    return bool(np.linalg.norm(before_px - after_px, axis=1).mean() < 1.5 * size)
