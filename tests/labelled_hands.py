@@ -35,7 +35,8 @@ def write_picture(path: Path) -> None:
 
 
 def write_coco(folder: Path, names: list[str], labels: list[dict], **entry) -> None:
-    images = [{"id": 7 + n, "file_name": name, **entry} for n, name in enumerate(names)]
+    size = {"width": 320, "height": 240}
+    images = [{"id": 7 + n, "file_name": name, **size, **entry} for n, name in enumerate(names)]
     annotations = [{"image_id": 7 + n, **label} for n, label in enumerate(labels)]
     write(
         folder / f"test_{folder.name}.json",
@@ -66,25 +67,39 @@ def write_interhand(root: Path) -> np.ndarray:
     turn = cv2.Rodrigues(np.array([0.2, -0.5, 0.1]))[0]
     centre = np.array([100.0, -200.0, 50.0])
     world = to_interhand42(pair @ turn + centre)  # X = R^T X_cam + C
-    entry = {"capture": 4, "camera": "400026"}
+    entry = {"capture": 4, "subject": 1, "seq_name": "0001_dh", "camera": "400026"}
+    entry |= {"width": 320, "height": 240}
+    label = {"bbox": [1.5, 2.5, 30.0, 40.0], "hand_type_valid": 1}
     write(
         folder / "test_interhand2.6m_data.json",
         {
             "images": [
                 {"id": 3, "file_name": "both.jpg", "frame_idx": 11, **entry},
                 {"id": 2, "file_name": "left.jpg", "frame_idx": 12, **entry},
-                {"id": 1, "file_name": "not_here.jpg", "frame_idx": 13, **entry},
+                {"id": 1, "file_name": "not_here.jpg", "frame_idx": 12, **entry},
             ],
             "annotations": [
-                {"image_id": 2, "joint_valid": [[0]] * 21 + [[1]] * 21},
-                {"image_id": 3, "joint_valid": [[1]] * 42},
+                {
+                    **{"id": 21, "image_id": 2, "hand_type": "left", **label},
+                    "joint_valid": [[0]] * 21 + [[1]] * 21,
+                },
+                {"id": 31, "image_id": 3, "joint_valid": [[1]] * 42}
+                | {"hand_type": "interacting", **label},
+                {"id": 11, "image_id": 1, "joint_valid": [[1]] * 42}
+                | {"hand_type": "interacting", **label},
             ],
         },
     )
     ones = np.concatenate([np.ones((21, 3)), world[21:]])
+    places = {"11": (world, [[True]] * 42), "12": (ones, [[False]] * 21 + [[True]] * 21)}
     write(
         folder / "test_interhand2.6m_joint_3d.json",
-        {"4": {"11": {"world_coord": world.tolist()}, "12": {"world_coord": ones.tolist()}}},
+        {
+            "4": {
+                frame: {"world_coord": place.tolist(), "joint_valid": valid}
+                for frame, (place, valid) in places.items()
+            }
+        },
     )
     known = {"campos": centre, "camrot": turn, "focal": np.array([300, 310])}
     known["princpt"] = np.array([160, 120])
