@@ -79,7 +79,9 @@ def test_no_folder_and_broken_labels_are_said_in_one_line(tmp_path):
     with pytest.raises(DataError, match="none of their pictures; copy them"):
         load_labelled(tmp_path)
     write(tmp_path / "freihand" / "test_freihand.json", {"images": []})
-    with pytest.raises(DataError, match=r"test_freihand.json cannot be read \(KeyError: 'annotations'\)"):
+    with pytest.raises(
+        DataError, match=r"test_freihand.json cannot be read \(KeyError: 'annotations'\)"
+    ):
         load_labelled(tmp_path)
 
 

@@ -192,8 +192,9 @@ def frame_from_crop(move: NDArray[np.float64]) -> F64:
     along_u, along_v, scale, degrees = move
     turn, size = np.radians(degrees), scale * _RECT_PX / _SIDE_PX
     linear = size * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    middle = np.full(2, _SIDE_PX / 2)
     centre = _RECT_PX * (0.5 + np.array([along_u, along_v]))
-    return np.concatenate([linear, (centre - linear @ [_SIDE_PX / 2] * 2)[:, None]], axis=1)
+    return np.concatenate([linear, (centre - linear @ middle)[:, None]], axis=1)
 
 
 def _moved(values: U8, move: F64) -> U8:

@@ -6,6 +6,8 @@ can be read; every picture that they name is there.
 
 import json
 import os
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hdrvideo.errors import DataError, SettingsError
+from hdrvideo.errors import DataError, SettingsError, ShapeError
 from hdrvideo.sets.sample import SetSample
 
 # So many names of missing files are told; of the rest only how many.
@@ -142,7 +144,10 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OSError) as error:
+    except (
+        *(KeyError, IndexError, TypeError, ValueError, AttributeError, OSError, ShapeError),
+        *(zipfile.BadZipFile, zlib.error, EOFError),
+    ) as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         raise DataError(
             f"labels in {path} cannot be read ({what[:200]}); unpack or download them again"

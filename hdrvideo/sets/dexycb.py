@@ -148,7 +148,7 @@ class DexYcb(HandSet):
         sequence, camera, frame = self._at(k)
         picture = self._picture(k)
         path = picture.with_name(f"labels_{frame:06d}.npz")
-        with reading(path), np.load(path) as label:
+        with reading(path), path.open("rb") as file, np.load(file) as label:
             joints_m = np.array(label["joint_3d"], dtype=np.float64).reshape(N_JOINTS, 3)
             points_px = np.array(label["joint_2d"], dtype=np.float64).reshape(N_JOINTS, 2)
         valid_3d, valid_2d = ((a != _NONE).any(axis=1) for a in (joints_m, points_px))

@@ -35,7 +35,7 @@ F64 = NDArray[np.float64]
 
 PARTS: Final = ("all", "human", "machine")
 _BOTH: Final = 2 * N_JOINTS
-_TYPES: Final = ("right", "left", "interacting")
+_TYPES: Final = {"right": 0, "left": 1, "interacting": 2}
 _PRESENT: Final = np.array([[True, False], [False, True], [True, True]])
 _FILES: Final = ("data", "camera", "joint_3d")
 
@@ -72,7 +72,9 @@ class InterHandLabels:
         content = read_json(path, _short)
         with reading(path):
             images = {image[0]: image[1:] for image in content["images"]}
-            labels = sorted(content["annotations"], key=lambda label: label[4] == 2)
+            labels = sorted(
+                content["annotations"], key=lambda label: label[4] == _TYPES["interacting"]
+            )
             if not labels:
                 raise ValueError("no annotations")
             rows = [images[label[1]] for label in labels]
@@ -177,7 +179,7 @@ def _short(entry: dict[str, Any]) -> Any:
         valid = np.array(entry["joint_valid"], dtype=bool).ravel()
         if len(valid) != _BOTH:
             raise ValueError(f"joint_valid has {len(valid)} flags, expected {_BOTH}")
-        kind = _TYPES.index(entry["hand_type"])
+        kind = _TYPES[entry["hand_type"]]
         box = tuple(float(x) for x in entry["bbox"])
         return entry["id"], entry["image_id"], box, valid.tobytes(), kind
     if "file_name" in entry:

@@ -2,8 +2,8 @@
 
 A pickle is a small program; the general reader runs whatever it names. This one knows the four
 names by which NumPy stores arrays and numbers, each in a version of its own that checks what it is
-given, and refuses any other: what comes out is arrays, numbers, text, bytes, None, lists, tuples,
-mappings and sets.
+given, and refuses any other: what comes out is arrays, numbers, text, bytes, None, lists, tuples
+and mappings.
 """
 
 import pickle
