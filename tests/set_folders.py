@@ -238,10 +238,10 @@ def recipe(side: str = "right", own: int = 0, other: int = 1, shift=(0.0, 0.0)) 
     }
 
 
-def write_aih_render(root: Path, split: str = "val") -> None:
+def write_aih_render(root: Path, split: str = "val", annotation: str = "machine_annot") -> None:
     """Write a pair a side; the target's disc is half hidden by the other hand's."""
     for letter, own, other in (("r", 1, 2), ("l", 2, 1)):
-        folder = root / "AIH_render" / "machine_annot" / split
+        folder = root / "AIH_render" / annotation / split
         images, labels = folder / "images" / f"{letter}_images", folder / "labels"
         for kind, value in (("IH", 90), ("DR_gt", 50)):
             write_image(images / kind / "3.jpg", np.full((256, 256, 3), value, np.uint8))
