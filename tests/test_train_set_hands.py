@@ -16,8 +16,10 @@ from set_folders import (
     write_wholebody,
 )
 from train_runs import run_train, write_settings
+from typer.testing import CliRunner
 
 from hdrvideo.alignment import wrist_aligned
+from hdrvideo.cli import app
 from hdrvideo.errors import DataError, SettingsError
 from hdrvideo.frame.detmaps import DetMaps
 from hdrvideo.hand import LEFT, RIGHT
@@ -164,6 +166,14 @@ def test_a_run_learns_from_a_set_by_one_command(tmp_path):
     assert done.exit_code == 0, done.output
     told = json.loads((tmp_path / "run" / "settings.json").read_text())["task"]["data"]
     assert told["sets"] == values["data"]["sets"]
+    # What was learnt is scored by one command more.
+    weights = tmp_path / "run" / "best.safetensors"
+    out = ["-o", str(tmp_path / "score"), "--split", "train", "--weights", str(weights)]
+    scored = CliRunner().invoke(
+        app, ["validate", "set", "interhand2.6m", str(tmp_path / "ih"), *out]
+    )
+    assert scored.exit_code == 0, scored.output
+    assert "| all | 4 | 4 |" in scored.output
     values["data"]["sets"] = {"interhand2.6m": str(tmp_path / "hic")}
     wrong = write_settings(tmp_path / "wrong.yaml", values)
     done = run_train("shpe", "--config", wrong, "-o", tmp_path / "other")

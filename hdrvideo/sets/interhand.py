@@ -29,7 +29,13 @@ from hdrvideo.datatypes import N_JOINTS
 from hdrvideo.errors import DataError, SettingsError
 from hdrvideo.hand import from_interhand42
 from hdrvideo.sets.base import HandSet, read_json, reading, tell_missing
-from hdrvideo.sets.sample import SetSample, camera_matrix, camera_of, only_valid
+from hdrvideo.sets.sample import (
+    SetSample,
+    box_from_xywh,
+    camera_matrix,
+    camera_of,
+    only_valid,
+)
 
 F64 = NDArray[np.float64]
 
@@ -152,7 +158,6 @@ class InterHandLabels:
         # A joint behind the camera, of a frame whose annotation went wrong, is no label.
         valid_xyz = valid_xyz & present[:, None] & (xyz_mm[..., 2] > 0)
         valid_uv = inside & valid_xyz
-        u, v, width, height = self.box_xywh_px[k]
         return SetSample(
             source=InterHand.NAME,
             name=f"{self.ids[k]} {self.picture(k).stem}",
@@ -169,7 +174,7 @@ class InterHandLabels:
             sequence=f"{capture}/{self.sequence[k]}",
             camera=camera,
             frame=int(self.frame[k]),
-            box_uvuv_px=np.array([u, v, u + width, v + height], dtype=np.float64),
+            box_uvuv_px=box_from_xywh(self.box_xywh_px[k]),
         )
 
 

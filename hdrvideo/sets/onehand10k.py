@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hdrvideo.datatypes import N_JOINTS, Bool
 from hdrvideo.hand import RIGHT, side_index
 from hdrvideo.sets.base import HandSet, read_json, reading
-from hdrvideo.sets.sample import SetSample, known, labels_of
+from hdrvideo.sets.sample import SetSample, box_from_xywh, known, labels_of
 
 F64 = NDArray[np.float64]
 
@@ -79,12 +79,6 @@ def _coco_hand(label: dict[str, Any], image: dict[str, Any]) -> CocoHand:
         label,
         image,
     )
-
-
-def box_from_xywh(box_xywh_px: Any) -> F64:
-    """Give a box ``(4,)`` of corner and size as two corners."""
-    u, v, width, height = (float(x) for x in box_xywh_px)
-    return np.array([u, v, u + width, v + height])
 
 
 class OneHand10K(HandSet):

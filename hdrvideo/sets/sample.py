@@ -145,6 +145,12 @@ def camera_matrix(focal_px: Any, centre_px: Any) -> F64:
     return k_px
 
 
+def box_from_xywh(box_xywh_px: Any) -> F64:
+    """Give a box ``(4,)`` of corner and size as two corners."""
+    u, v, width, height = (float(x) for x in box_xywh_px)
+    return np.array([u, v, u + width, v + height])
+
+
 def hands_of(hands: Mapping[int, NDArray[Any]], d: int) -> F64:
     """Lay hands ``(21, d)`` by side into ``(2, 21, d)``, NaN where there is none."""
     both = np.full((N_SIDES, N_JOINTS, d), np.nan)

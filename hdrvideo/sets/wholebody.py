@@ -15,8 +15,7 @@ import numpy as np
 from hdrvideo.datatypes import N_JOINTS
 from hdrvideo.hand import SIDES
 from hdrvideo.sets.base import HandSet, read_json, reading
-from hdrvideo.sets.onehand10k import box_from_xywh
-from hdrvideo.sets.sample import SetSample, labels_of
+from hdrvideo.sets.sample import SetSample, box_from_xywh, labels_of
 
 # Person, picture, and by side the joints (21, 3) or None, and the box.
 _Row = tuple[int, int, tuple[Any, Any], tuple[Any, Any]]
