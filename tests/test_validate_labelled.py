@@ -59,9 +59,9 @@ def test_interhand_comes_through_its_camera(tmp_path):
     pair = write_interhand(tmp_path)
     hands = load_labelled(tmp_path)
     assert [hand.name.split()[1:] for hand in hands] == [
-        ["left", "L"],
         ["both", "R"],
         ["both", "L"],
+        ["left", "L"],
     ]
     for hand in hands:
         np.testing.assert_allclose(hand.xyz_cam_mm, pair[hand.side], atol=1e-4)

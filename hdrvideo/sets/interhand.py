@@ -57,7 +57,7 @@ class InterHandFiles:
 
 
 class InterHandLabels:
-    """What the three files say, in arrays; one row an annotation.
+    """What the three files say, in arrays; one row an annotation, in the order of the data file.
 
     Files of hundreds of megabytes are taken in piece by piece as they are parsed, so that no Python
     object is left of a joint.
@@ -78,9 +78,7 @@ class InterHandLabels:
         content = read_json(path, _short)
         with reading(path):
             images = {image[0]: image[1:] for image in content["images"]}
-            labels = sorted(
-                content["annotations"], key=lambda label: label[4] == _TYPES["interacting"]
-            )
+            labels = content["annotations"]
             if not labels:
                 raise ValueError("no annotations")
             rows = [images[label[1]] for label in labels]
@@ -245,8 +243,9 @@ class InterHand(HandSet):
         self._need([*(folder / name for name in names), pictures])
         data, camera, joint_3d = (folder / name for name in names)
         self.labels = InterHandLabels(InterHandFiles(data, camera, joint_3d, pictures))
-        rows = np.arange(len(self.labels))
-        self._rows = rows if is_part else rows[self._of_part()]
+        is_pair = self.labels.hand_type == _TYPES["interacting"]
+        rows = np.argsort(is_pair, kind="stable")
+        self._rows = rows if is_part else rows[self._of_part()[rows]]
 
     def _folder(self) -> tuple[Path, bool]:
         """Find the folder of labels, and whether it holds the wanted part alone."""
