@@ -275,7 +275,7 @@ def validate_set(
         int | None, typer.Option("--limit", help="Read so many samples, evenly spread.")
     ] = None,
     only_there: Annotated[
-        bool, typer.Option("--only-there", help="Leave out samples whose picture is missing.")
+        bool, typer.Option("--only-there", help="Leave out samples that lack a file.")
     ] = False,
     config: Annotated[Path | None, typer.Option("--config", help="Settings file (YAML).")] = None,
     weights: Annotated[

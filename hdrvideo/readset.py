@@ -62,7 +62,7 @@ def validate_set(
         split: One of the set's; None = the one that is scored.
         part: Of InterHand2.6M.
         limit: Read so many samples, evenly spread over the split; None = all.
-        only_there: Leave out samples whose picture is missing.
+        only_there: Leave out samples that lack a file.
         settings: Which nets; None = the usual ones.
         weights: Of our own SHPE; None = those that are shipped.
         device: ``auto``, ``cpu`` or ``cuda``.

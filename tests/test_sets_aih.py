@@ -108,6 +108,9 @@ def test_rendered_pairs_have_what_is_seen_of_the_other(tmp_path):
         np.testing.assert_array_equal(made.visible[made.side], whole & ~front)
         np.testing.assert_array_equal(made.visible[1 - made.side], front)
         assert (int(made.rgb_u8.mean()), int(made.bare_u8.mean())) == (90, 50)
+    (tmp_path / "AIH_render/machine_annot/val/images/l_images/DR_gt/3.jpg").unlink()
+    with pytest.raises(DataError, match=r"1 of 2 samples of split val lack files: .*DR_gt/3.jpg"):
+        open_set("aih-render", tmp_path)
     with pytest.raises(DataError, match=r"aih-render: .* lacks AIH_render/human_annot/train"):
         open_set("aih-render", tmp_path, "train")
 

@@ -109,10 +109,10 @@ def test_missing_pictures_are_counted_or_left_out(name, tmp_path):
     gone.unlink()
     n = sum(sample.picture == gone for sample in whole)
     if n == len(whole):
-        with pytest.raises(DataError, match=r"pictures of split .* are missing"):
+        with pytest.raises(DataError, match=r"samples of split .* lack files: "):
             open_set(name, tmp_path, only_there=True)
         return
-    with pytest.raises(DataError, match=rf"{name}: {n} of {len(whole)} pictures .*{gone.name}"):
+    with pytest.raises(DataError, match=rf"{name}: {n} of {len(whole)} samples .*{gone.name}"):
         open_set(name, tmp_path)
     assert len(open_set(name, tmp_path, only_there=True)) == len(whole) - n
 
@@ -312,6 +312,18 @@ def test_ho3ds_broken_files_are_told(tmp_path):
     meta.write_bytes(b"cos\nsystem\n(U\x02lstR.")
     with pytest.raises(DataError, match=r"0000.pkl holds os.system, which is not read"):
         open_set("ho3d", tmp_path)[0]
+
+
+def test_label_files_of_single_pictures_are_looked_for(tmp_path):
+    write_ho3d(tmp_path / "ho3d")
+    (tmp_path / "ho3d/train/ABF10/meta/0004.pkl").unlink()
+    with pytest.raises(DataError, match=r"1 of 2 samples of split train lack .*0004\.pkl; see"):
+        open_set("ho3d", tmp_path / "ho3d", "train")
+    assert len(open_set("ho3d", tmp_path / "ho3d", "train", only_there=True)) == 1
+    write_dexycb(tmp_path / "dex")
+    camera = tmp_path / "dex/20200820-amousavian/20200820_000004" / CAMERAS[2]
+    (camera / "labels_000001.npz").unlink()
+    assert len(open_set("dexycb", tmp_path / "dex", only_there=True)) == 31
 
 
 def test_dexycb_has_the_toolkits_order_and_splits(roots):

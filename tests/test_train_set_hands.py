@@ -90,6 +90,15 @@ def test_draws_repeat_and_take_all_sets(tmp_path):
     assert {hand.side for hand in first} == {RIGHT, LEFT}
 
 
+def test_a_part_of_a_set_will_do_where_that_is_said(tmp_path):
+    write_freihand(tmp_path)
+    (tmp_path / "training" / "rgb" / "00000003.jpg").unlink()
+    folders = {"freihand": str(tmp_path)}
+    with pytest.raises(DataError, match=r"freihand: 1 of 8 samples of split training lack files"):
+        SetHands(folders)
+    assert len(SetHands(folders, only_there=True).draw(np.random.default_rng(0), 3, bare_share=0))
+
+
 def test_sets_of_no_use_are_told(tmp_path):
     write_onehand10k(tmp_path, "train")
     hands = SetHands({"onehand10k": str(tmp_path)})
@@ -109,6 +118,7 @@ def test_sets_of_no_use_are_told(tmp_path):
         ({"sets": {"hic": "a"}}, "ShpeData.sets names hic, expected some of interhand2.6m, ho3d"),
         ({"sets": {"aih-syn": "a"}}, "ShpeData.sets names aih-syn, expected some of interhand"),
         ({"sets": {"freihand": "a"}}, "sets_share is 0.0 and ShpeData.sets is {'freihand': 'a'}"),
+        ({"sets_only_there": 1}, "ShpeData.sets_only_there is 1, expected true or false"),
         ({"sets_share": 0.3}, "sets_share is 0.3 and ShpeData.sets is None; give both or none"),
         (
             {"pasted_share": 0.5, "crops": "c", "sets_share": 0.6},

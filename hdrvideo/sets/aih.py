@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from hdrvideo.datatypes import N_SIDES, U8, Bool, check_array
 from hdrvideo.errors import DataError
 from hdrvideo.hand import LEFT, RIGHT, SIDES, side_index
-from hdrvideo.sets.base import HandSet, are_there, reading, tell_missing
+from hdrvideo.sets.base import HandSet, Listing, reading, tell_missing
 from hdrvideo.sets.sample import SetSample, labels_of, load_rgb_u8
 from hdrvideo.sets.unpickle import read_object_array
 
@@ -261,8 +261,8 @@ class AihSyn(HandSet):
         sides = np.stack([recipes.side, 1 - recipes.side], axis=1)
         used = np.unique(np.stack([sides, recipes.number], axis=-1).reshape(-1, 2), axis=0)
         files = [path for side, number in used for path in _crop_files(folder, side, number)]
-        there = are_there(files)
-        lost = [str(files[k].relative_to(folder)) for k in np.flatnonzero(~there)]
+        is_there = Listing()
+        lost = [str(path.relative_to(folder)) for path in files if not is_there(path)]
         tell_missing(self.NAME, "crops and masks", lost, folder)
 
     def _n_read(self) -> int:
@@ -337,6 +337,9 @@ class AihRender(HandSet):
 
     def _picture(self, k: int) -> Path:
         return _rendered(*self._items[k])[0]
+
+    def _own_labels(self, k: int) -> tuple[Path, ...]:
+        return _rendered(*self._items[k])[1:]
 
     def _sample(self, k: int) -> SetSample:
         folder, side, stem = self._items[k]

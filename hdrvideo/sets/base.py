@@ -1,7 +1,7 @@
 """What every reader offers, and what they share: wrong folders and broken files in one clear line.
 
 A set is opened in three steps, each with an error of its own: the files of labels are there; they
-can be read; every picture that they name is there.
+can be read; every picture that they name is there, and every label file of a single picture.
 """
 
 import json
@@ -9,7 +9,7 @@ import os
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -26,6 +26,9 @@ _TOLD: Final = 4
 
 class HandSet(ABC):
     """A data set on disk, read as :class:`SetSample` one by one; samples are made when asked for.
+
+    A reader says how its labels are read (``_read``), how many samples they have, which files a
+    sample has of its own, and how one is made.
 
     Attributes:
         NAME: How it is called in settings and on the command line.
@@ -45,7 +48,8 @@ class HandSet(ABC):
         Args:
             root: The set's folder; see ``docs/datasets.md``.
             split: One of :attr:`SPLITS`.
-            only_there: Leave out samples whose picture is missing, where not all are missing.
+            only_there: Leave out samples whose picture or own label file is missing, where not
+                all are.
 
         Raises:
             SettingsError: There is no such split.
@@ -62,12 +66,14 @@ class HandSet(ABC):
         n = self._n_read()
         if n == 0:
             raise DataError(f"{self.NAME}: {self.root} holds no sample of split {split}")
-        there = are_there(map(self._picture, range(n)))
+        is_there = Listing()
+        there = np.array([all(map(is_there, self._files(k))) for k in range(n)])
         if not there.all() and not (only_there and there.any()):
-            lost = [str(self._picture(int(k))) for k in np.flatnonzero(~there)[:_TOLD]]
+            gone = np.flatnonzero(~there)
+            lost = [str(f) for k in gone[:_TOLD] for f in self._files(int(k)) if not is_there(f)]
             raise DataError(
-                f"{self.NAME}: {int((~there).sum())} of {n} pictures of split {split} are missing: "
-                f"{_listed(lost, int((~there).sum()))}; {_remedy()}"
+                f"{self.NAME}: {len(gone)} of {n} samples of split {split} lack files: "
+                f"{_listed(lost, len(gone))}; {_remedy()}"
             )
         self._kept: NDArray[np.int64] = np.flatnonzero(there)
 
@@ -85,6 +91,9 @@ class HandSet(ABC):
     def __iter__(self) -> Iterator[SetSample]:
         return (self[k] for k in range(len(self)))
 
+    def _files(self, k: int) -> tuple[Path, ...]:
+        return (self._picture(k), *self._own_labels(k))
+
     @abstractmethod
     def _read(self) -> None:
         """Read what the labels' files say of the split, in arrays where they are many."""
@@ -96,6 +105,10 @@ class HandSet(ABC):
     @abstractmethod
     def _picture(self, k: int) -> Path:
         """Name the picture's file of sample ``k`` of all that are labelled."""
+
+    def _own_labels(self, k: int) -> tuple[Path, ...]:
+        """Name the label files that sample ``k`` has alone."""
+        return ()
 
     @abstractmethod
     def _sample(self, k: int) -> SetSample:
@@ -122,17 +135,18 @@ def _listed(names: Sequence[str], n: int | None = None) -> str:
     return ", ".join(names[:_TOLD]) + more
 
 
-def are_there(paths: Iterable[Path]) -> NDArray[np.bool_]:
-    """Tell which files exist, ``(N,)``; each folder is listed once: there may be millions."""
-    listed: dict[Path, frozenset[str]] = {}
+class Listing:
+    """Tells whether files exist; lists each folder once, as there may be millions."""
 
-    def is_there(path: Path) -> bool:
+    def __init__(self) -> None:
+        self._names: dict[Path, frozenset[str]] = {}
+
+    def __call__(self, path: Path) -> bool:
+        """Tell whether a file is there."""
         folder = path.parent
-        if folder not in listed:
-            listed[folder] = frozenset(os.listdir(folder) if folder.is_dir() else ())
-        return path.name in listed[folder]
-
-    return np.fromiter(map(is_there, paths), dtype=bool)
+        if folder not in self._names:
+            self._names[folder] = frozenset(os.listdir(folder) if folder.is_dir() else ())
+        return path.name in self._names[folder]
 
 
 @contextmanager

@@ -144,10 +144,14 @@ class DexYcb(HandSet):
         sequence, camera, frame = self._at(k)
         return sequence.folder / self._cameras[camera] / f"color_{frame:06d}.jpg"
 
+    def _own_labels(self, k: int) -> tuple[Path, ...]:
+        picture = self._picture(k)
+        return (picture.with_name(f"labels_{picture.stem.removeprefix('color_')}.npz"),)
+
     def _sample(self, k: int) -> SetSample:
         sequence, camera, frame = self._at(k)
         picture = self._picture(k)
-        path = picture.with_name(f"labels_{frame:06d}.npz")
+        (path,) = self._own_labels(k)
         with reading(path), path.open("rb") as file, np.load(file) as label:
             joints_m = np.array(label["joint_3d"], dtype=np.float64).reshape(N_JOINTS, 3)
             points_px = np.array(label["joint_2d"], dtype=np.float64).reshape(N_JOINTS, 2)

@@ -38,7 +38,7 @@ class FreiHand(HandSet):
             root: Holds ``training``, ``training_K.json`` and so on.
             split: ``training`` or ``evaluation``.
             copies: Of each training frame, 1 (before the green screen, only) to 4.
-            only_there: Leave out samples whose picture is missing.
+            only_there: Leave out samples that lack a file.
 
         Raises:
             SettingsError: There is no such split, or not so many copies.

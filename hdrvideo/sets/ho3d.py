@@ -70,9 +70,13 @@ class Ho3d(HandSet):
         sequence, frame = self._frames[k]
         return self.root / self.split / sequence / "rgb" / f"{frame}{self._suffix[sequence]}"
 
+    def _own_labels(self, k: int) -> tuple[Path, ...]:
+        sequence, frame = self._frames[k]
+        return (self.root / self.split / sequence / "meta" / f"{frame}.pkl",)
+
     def _sample(self, k: int) -> SetSample:
         sequence, frame = self._frames[k]
-        path = self.root / self.split / sequence / "meta" / f"{frame}.pkl"
+        (path,) = self._own_labels(k)
         meta = read_pickle(path)
         with reading(path):
             xyz_mm, k_px = self._joints(k, meta), _camera(meta)

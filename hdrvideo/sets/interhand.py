@@ -223,7 +223,7 @@ class InterHand(HandSet):
             root: Holds ``annotations`` and ``images``.
             split: ``train``, ``val`` or ``test``.
             part: ``all``, ``human`` or ``machine`` annotations (ALL, H, M).
-            only_there: Leave out samples whose picture is missing.
+            only_there: Leave out samples that lack a file.
 
         Raises:
             SettingsError: There is no such split or part.

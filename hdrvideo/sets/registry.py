@@ -42,7 +42,7 @@ def open_set(
         root: The set's folder; see ``docs/datasets.md``.
         split: One of the set's; None = the one that is scored.
         part: Of InterHand2.6M: ``all``, ``human`` or ``machine``.
-        only_there: Leave out samples whose picture is missing.
+        only_there: Leave out samples that lack a file.
 
     Raises:
         SettingsError: There is no such set, split or part.

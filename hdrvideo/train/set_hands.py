@@ -7,7 +7,6 @@ taught by them, and there are no masks to paint by: hands are shown as they are.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -46,13 +45,19 @@ class SetHands:
     """Draws hands of data sets; each set as often as the others."""
 
     def __init__(
-        self, folders: Mapping[str, str], *, part: str = "all", least_size_px: float = 24.0
+        self,
+        folders: Mapping[str, str],
+        *,
+        part: str = "all",
+        only_there: bool = False,
+        least_size_px: float = 24.0,
     ) -> None:
         """Open the training split of each set; pictures are read when drawn.
 
         Args:
             folders: By name of the set.
             part: Of InterHand2.6M; see :class:`hdrvideo.sets.interhand.InterHand`.
+            only_there: Leave out samples that lack a file.
             least_size_px: Hands whose joints span less of a picture are left out.
 
         Raises:
@@ -62,7 +67,8 @@ class SetHands:
         self._sets: list[HandSet] = []
         for name, folder in folders.items():
             of_set = part if name == InterHand.NAME else "all"
-            self._sets.append(open_set(name, Path(folder), SETS[name].SPLITS[0], part=of_set))
+            split = SETS[name].SPLITS[0]
+            self._sets.append(open_set(name, folder, split, part=of_set, only_there=only_there))
         self._least_size_px = least_size_px
 
     def draw(self, rng: np.random.Generator, n: int, *, bare_share: float) -> list[HandPicture]:

@@ -63,6 +63,7 @@ class ShpeData:
             is learnt from. None = none.
         sets_share: Part of a batch that is of them.
         sets_part: Part of InterHand2.6M: ``all``, ``human`` or ``machine``.
+        sets_only_there: Leave out samples that lack a file; else a set must be whole.
         bare_share: Part of a batch that shows a hand alone, as HDRM is to paint it; the rest is as
             it is in the picture.
         least_size_px: Hands that span less of a made picture are left out.
@@ -77,6 +78,7 @@ class ShpeData:
     sets: Mapping[str, str] | None = None
     sets_share: float = 0.0
     sets_part: str = "all"
+    sets_only_there: bool = False
     bare_share: float = 0.5
     least_size_px: float = 24.0
     n_check: int = 256
@@ -99,6 +101,10 @@ class ShpeData:
             raise SettingsError(
                 f"sets_share is {self.sets_share} and ShpeData.sets is {self.sets!r}; give both or "
                 "none"
+            )
+        if not isinstance(self.sets_only_there, bool):
+            raise SettingsError(
+                f"ShpeData.sets_only_there is {self.sets_only_there!r}, expected true or false"
             )
         check_number("ShpeData.bare_share", self.bare_share, 0, 1)
         check_number("ShpeData.least_size_px", self.least_size_px, 1, 100_000)
@@ -194,7 +200,12 @@ class ShpeTask:
             self._pasted = PastedHands(PastedBareHands(groups))
         self._sets: SetHands | None = None
         if data.sets:
-            self._sets = SetHands(data.sets, part=data.sets_part, least_size_px=size)
+            self._sets = SetHands(
+                data.sets,
+                part=data.sets_part,
+                only_there=data.sets_only_there,
+                least_size_px=size,
+            )
         held_out = MadeHands([Path(f) for f in data.held_out], "test", least_size_px=size)
         self._paint = paint
         self._hidden, examples = _draw_checks(held_out, recipe)
