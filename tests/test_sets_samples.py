@@ -156,13 +156,23 @@ def made(tmp_path, **change):
         ({"present": np.array([True, False])}, "xyz_cam_mm of n: a hand that is not present has"),
         ({"present": np.ones(2)}, r"present is float64 \(2,\), expected bool"),
         ({"k_px": np.eye(4)}, r"k_px is float64 \(4, 4\), expected float64 \(3, 3\)"),
-        (labels_of({}, {LEFT: -np.ones((21, 3))}), "xyz_cam_mm of n: a joint lies behind the cam"),
+        ({"xyz_cam_mm": -np.ones((2, 21, 3)), "valid_xyz": np.ones((2, 21), bool)}, "behind the c"),
     ],
 )
 def test_samples_check_themselves(tmp_path, change, message):
     assert made(tmp_path).is_pair
     with pytest.raises(ShapeError, match=message):
         made(tmp_path, **change)
+
+
+def test_joints_behind_the_camera_are_no_labels():
+    hand = np.ones((21, 3)) * [1, 2, 300]
+    hand[5, 2] = -4
+    told = labels_of({}, {LEFT: hand})
+    assert told["valid_xyz"].sum() == 20
+    assert np.isnan(told["xyz_cam_mm"][LEFT, 5]).all()
+    assert told["present"].tolist() == [False, True]
+    assert not labels_of({}, {RIGHT: -hand[:1]})["present"].any()
 
 
 def test_joints_are_projected_or_guessed_where_no_label_is(tmp_path):

@@ -169,6 +169,9 @@ def labels_of(
 ) -> dict[str, Any]:
     """Give what a sample says of joints, from hands by side; NaN = no label.
 
+    A joint behind the camera, of an annotation that went wrong, is no label either: one such frame
+    of a hundred thousand is not to end a run.
+
     Args:
         uv_px: Hands ``(21, 2)``.
         xyz_cam_mm: Hands ``(21, 3)``.
@@ -177,6 +180,7 @@ def labels_of(
         ``uv_px``, ``xyz_cam_mm``, their validities, and ``present``: hands with a label.
     """
     flat, space = hands_of(uv_px, 2), hands_of(xyz_cam_mm, 3)
+    space = only_valid(space, space[..., 2] > 0)
     valid_uv, valid_xyz = known(flat), known(space)
     return {
         "present": np.asarray((valid_uv | valid_xyz).any(axis=1)),
