@@ -104,7 +104,7 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
         finder=PalmFinder(palm, device=device, min_score=settings.find.min_score),
         segmenter=segmenter,
         frame_stage=FrameStage(
-            shpe=_build_shpe(settings, engine, device),
+            shpe=build_shpe(settings, engine, device),
             hdrm=_build_hdrm(engine, device) if settings.paints else None,
             device=device,
         ),
@@ -114,11 +114,24 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
     )
 
 
-def _build_shpe(settings: Settings, engine: str, device: torch.device) -> Shpe:
+def build_shpe(
+    settings: Settings, engine: str, device: torch.device, path: Path | None = None
+) -> Shpe:
+    """Build the single-hand pose estimator as the settings say.
+
+    Args:
+        settings: ``shpe``, ``shpe_2d`` and ``shpe_3d`` count.
+        engine: What runs it; see :func:`hdrvideo.engine.pick_engine`.
+        device: Where it runs.
+        path: Weights of our own SHPE, small size; None = those that are shipped.
+
+    Raises:
+        WeightsError: Weights are missing or damaged, or do not fit.
+    """
     if settings.shpe == "landmark":
         net = build_net("landmark", LandmarkNet(), device)
         return LandmarkShpe(make_runner(net, engine, resolution_px=LandmarkNet.RESOLUTION_PX))
-    net = DetReader(ready(small_shpe(), device)).eval()
+    net = DetReader(ready(small_shpe(path), device)).eval()
     size = DetNetSmall.RESOLUTION_PX
     shpe = DetShpe(make_runner(net, engine, resolution_px=size), resolution_px=size)
     return MixedShpe(shpe, uv=settings.shpe_2d, xyz=settings.shpe_3d)

@@ -258,3 +258,49 @@ def score_benchmark(
     say(report.to_text())
     for path in write_report(report, out, overwrite=overwrite):
         say(str(path))
+
+
+@validate_app.command("set")
+def validate_set(
+    name: Annotated[str, typer.Argument(help="The set, such as interhand2.6m or freihand.")],
+    folder: Annotated[Path, typer.Argument(help="Its folder; see docs/datasets.md.")],
+    out: OutFolder,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Another split than its test.")
+    ] = None,
+    part: Annotated[
+        str, typer.Option("--part", help="Of InterHand2.6M: all, human or machine.")
+    ] = "all",
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Read so many samples, evenly spread.")
+    ] = None,
+    only_there: Annotated[
+        bool, typer.Option("--only-there", help="Leave out samples that lack a file.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option("--config", help="Settings file (YAML).")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Of our own SHPE, small size.")
+    ] = None,
+    device: DeviceOption = Device.auto,
+    overwrite: Overwrite = False,
+) -> None:
+    """Read a data set's labelled hands; leave predictions, labels and plain scores in OUT."""
+    from hdrvideo import readset
+    from hdrvideo.config import load_settings
+    from hdrvideo.validate.set_scores import scores_table
+
+    with show_progress(name, limit) as on_progress:
+        scores = readset.validate_set(
+            *(name, folder, out),
+            split=split,
+            part=part,
+            limit=limit,
+            only_there=only_there,
+            settings=load_settings(config) if config else None,
+            weights=weights,
+            device=device.value,
+            overwrite=overwrite,
+            on_progress=partial(on_progress, "reading"),
+        )
+    say(scores_table(scores).rstrip())
+    say(str(out / readset.PREDICTIONS))

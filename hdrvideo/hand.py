@@ -52,6 +52,8 @@ ORDERS: Final[dict[str, tuple[int, ...]]] = {
     "dexycb": tuple(range(21)),
     "mano": (*_MANO_16, *TIPS),
     "ho3d": (*_MANO_16, *TIPS),
+    # FPHA: wrist, all knuckles, then each finger's other joints.
+    "fpha": (0, 1, 5, 9, 13, 17, 2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 20),
     "interhand": (4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17, 0),
 }
 

@@ -29,7 +29,7 @@ from hdrvideo.build import small_shpe
 from hdrvideo.checkpoint import load_weights, weights_path
 from hdrvideo.crop.take import Pyramid, take_crop, take_hands
 from hdrvideo.datatypes import N_JOINTS, N_SIDES, U8
-from hdrvideo.errors import DataError, HdrVideoError
+from hdrvideo.errors import HdrVideoError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.lift import lift_hands
 from hdrvideo.frame.shpe import CropPoses, LandmarkNet, LandmarkShpe
@@ -37,6 +37,7 @@ from hdrvideo.frame.stage import MixedShpe
 from hdrvideo.geometry import apply_affine, invert_affine, square_from_pose, turn_xy
 from hdrvideo.hand import BONES
 from hdrvideo.output.colours import SIDE_RGB
+from hdrvideo.sets.sample import load_rgb_u8
 from hdrvideo.sheets import draw_sheet
 from hdrvideo.validate.labelled import F64, LabelledHand, load_labelled
 from hdrvideo.validate.labelled_scores import HEAD, Reading, measure, rows_of, squares_of
@@ -47,18 +48,6 @@ TILE_PX = 256
 # The sheet's square over the tracking square: what is beyond the fingertips is shown, too.
 SHEET_SCALE = 1.2
 TRUTH_RGB = (255, 255, 255)
-
-
-def load_picture(path: Path) -> U8:
-    """Read a picture as RGB ``(H, W, 3)`` uint8.
-
-    Raises:
-        DataError: It cannot be decoded.
-    """
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise DataError(f"picture {path} cannot be decoded; copy it again")
-    return np.ascontiguousarray(bgr[..., ::-1], dtype=np.uint8)
 
 
 def build_readers(shpe: str, weights: Path | None) -> LandmarkShpe | DetShpe:
@@ -207,7 +196,7 @@ def main() -> None:
     try:
         hands = load_labelled(args.labelled)
         shpe = build_readers(args.shpe, args.weights)
-        pictures = {hand.picture: load_picture(hand.picture) for hand in hands}
+        pictures = {hand.picture: load_rgb_u8(hand.picture) for hand in hands}
         for seed, hand in enumerate(hands):
             readings += read_hand(shpe, hand, pictures[hand.picture], seed)
     except HdrVideoError as error:

@@ -29,13 +29,14 @@ def write(path: Path, content: object) -> None:
     path.write_text(json.dumps(content))
 
 
-def write_picture(path: Path) -> None:
+def write_picture(path: Path, width: int = 320, height: int = 240, value: int = 90) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((240, 320, 3), 90, np.uint8))
+    cv2.imwrite(str(path), np.full((height, width, 3), value, np.uint8))
 
 
 def write_coco(folder: Path, names: list[str], labels: list[dict], **entry) -> None:
-    images = [{"id": 7 + n, "file_name": name, **entry} for n, name in enumerate(names)]
+    size = {"width": 320, "height": 240}
+    images = [{"id": 7 + n, "file_name": name, **size, **entry} for n, name in enumerate(names)]
     annotations = [{"image_id": 7 + n, **label} for n, label in enumerate(labels)]
     write(
         folder / f"test_{folder.name}.json",
@@ -60,36 +61,50 @@ def write_2d_sets(root: Path) -> np.ndarray:
     return uv
 
 
-def write_interhand(root: Path) -> np.ndarray:
-    """Write a picture of both hands and one of a left hand seen by a turned camera."""
-    folder, pair = root / "interhand2.6m", np.stack([flat_hand(RIGHT), flat_hand(LEFT)])
+def interhand_content(both: str, left: str, gone: str) -> tuple[np.ndarray, dict[str, dict]]:
+    """Give a pair ``(2, 21, 3)`` in the camera, and what three files say of three pictures.
+
+    The first shows both hands, the second a left hand alone; the third is as the second.
+    """
+    pair = np.stack([flat_hand(RIGHT), flat_hand(LEFT)])
     turn = cv2.Rodrigues(np.array([0.2, -0.5, 0.1]))[0]
     centre = np.array([100.0, -200.0, 50.0])
     world = to_interhand42(pair @ turn + centre)  # X = R^T X_cam + C
-    entry = {"capture": 4, "camera": "400026"}
-    write(
-        folder / "test_interhand2.6m_data.json",
-        {
-            "images": [
-                {"id": 3, "file_name": "both.jpg", "frame_idx": 11, **entry},
-                {"id": 2, "file_name": "left.jpg", "frame_idx": 12, **entry},
-                {"id": 1, "file_name": "not_here.jpg", "frame_idx": 13, **entry},
-            ],
-            "annotations": [
-                {"image_id": 2, "joint_valid": [[0]] * 21 + [[1]] * 21},
-                {"image_id": 3, "joint_valid": [[1]] * 42},
-            ],
-        },
-    )
+    entry = {"capture": 4, "subject": 1, "seq_name": "0001_dh", "camera": "400026"}
+    entry |= {"width": 320, "height": 240}
+    label = {"bbox": [1.5, 2.5, 30.0, 40.0], "hand_type_valid": 1}
+    one = {"hand_type": "left", "joint_valid": [[0]] * 21 + [[1]] * 21, **label}
+    two = {"hand_type": "interacting", "joint_valid": [[1]] * 42, **label}
+    data = {
+        "images": [
+            {"id": 3, "file_name": both, "frame_idx": 11, **entry},
+            {"id": 2, "file_name": left, "frame_idx": 12, **entry},
+            {"id": 1, "file_name": gone, "frame_idx": 12, **entry},
+        ],
+        "annotations": [
+            {"id": 31, "image_id": 3, **two},
+            {"id": 21, "image_id": 2, **one},
+            {"id": 11, "image_id": 1, **one},
+        ],
+    }
     ones = np.concatenate([np.ones((21, 3)), world[21:]])
-    write(
-        folder / "test_interhand2.6m_joint_3d.json",
-        {"4": {"11": {"world_coord": world.tolist()}, "12": {"world_coord": ones.tolist()}}},
-    )
+    places = {"11": (world, [[True]] * 42), "12": (ones, [[False]] * 21 + [[True]] * 21)}
+    joint_3d = {
+        frame: {"world_coord": place.tolist(), "joint_valid": valid}
+        for frame, (place, valid) in places.items()
+    }
     known = {"campos": centre, "camrot": turn, "focal": np.array([300, 310])}
     known["princpt"] = np.array([160, 120])
     cameras = {key: {"400026": value.tolist()} for key, value in known.items()}
-    write(folder / "test_interhand2.6m_camera.json", {"4": cameras})
+    return pair, {"data": data, "camera": {"4": cameras}, "joint_3d": {"4": joint_3d}}
+
+
+def write_interhand(root: Path) -> np.ndarray:
+    """Write a picture of both hands and one of a left hand seen by a turned camera."""
+    folder = root / "interhand2.6m"
+    pair, files = interhand_content("both.jpg", "left.jpg", "not_here.jpg")
+    for part, content in files.items():
+        write(folder / f"test_interhand2.6m_{part}.json", content)
     for name in ("both.jpg", "left.jpg"):
         write_picture(folder / name)
     return pair

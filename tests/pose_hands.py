@@ -69,4 +69,6 @@ def some_truth(b: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
         "in_space": torch.ones(b),
         "palm_px": 20 + 10 * torch.rand(b, generator=draw),
         "visible": (torch.rand(b, 21, generator=draw) < 0.6).float(),
+        "seen_told": torch.ones(b),
+        "labelled": torch.ones(b, 21),
     }

@@ -58,7 +58,7 @@ def test_both_nets_are_scored_and_drawn(script, begun, tmp_path, monkeypatch, ca
     assert both[0] == pytest.approx(both[1], rel=0.05)
     assert cells["interhand2.6m", "ours, in camera"][1] == "3"
     assert ("freihand", "ours, in camera") not in cells
-    assert script.load_picture(sheet).std() > 20
+    assert script.load_rgb_u8(sheet).std() > 20
 
 
 def test_the_landmark_net_alone_needs_no_weights(script, tmp_path, monkeypatch, capsys):

@@ -152,8 +152,10 @@ def test_hands_that_are_not_known_in_space_teach_nothing_there():
 
 def test_the_expected_error_is_least_lost_where_it_is_the_mean():
     errors = torch.from_numpy(np.random.default_rng(0).gamma(2, 0.1, (400, 21))).float()
-    said = torch.linspace(-3, 0, 61)
-    lost = torch.stack([error_loss(torch.full_like(errors, float(s)), errors) for s in said])
+    said, all_of = torch.linspace(-3, 0, 61), torch.ones_like(errors)
+    lost = torch.stack(
+        [error_loss(torch.full_like(errors, float(s)), errors, all_of) for s in said]
+    )
     assert math.exp(float(said[lost.argmin()])) == pytest.approx(float(errors.mean()), rel=0.05)
 
 

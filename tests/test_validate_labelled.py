@@ -16,7 +16,8 @@ from labelled_hands import (
 
 from hdrvideo.errors import DataError
 from hdrvideo.hand import LEFT, RIGHT, palm_length, to_order
-from hdrvideo.validate.labelled import load_labelled, with_guesses
+from hdrvideo.sets.guess import with_guesses
+from hdrvideo.validate.labelled import load_labelled
 from hdrvideo.validate.labelled_scores import HEAD, Reading, measure, rows_of, squares_of
 
 
@@ -63,8 +64,8 @@ def test_interhand_comes_through_its_camera(tmp_path):
         ["left", "L"],
     ]
     for hand in hands:
-        np.testing.assert_allclose(hand.xyz_cam_mm, pair[hand.side], atol=1e-9)
-        np.testing.assert_allclose(hand.uv_px, CAMERA.project(pair[hand.side]))
+        np.testing.assert_allclose(hand.xyz_cam_mm, pair[hand.side], atol=1e-4)
+        np.testing.assert_allclose(hand.uv_px, CAMERA.project(pair[hand.side]), atol=1e-3)
         # 90 mm at about 400 mm.
         assert hand.palm_px == pytest.approx(90 / 400 * np.sqrt(300 * 310), rel=0.01)
 
@@ -78,7 +79,9 @@ def test_no_folder_and_broken_labels_are_said_in_one_line(tmp_path):
     with pytest.raises(DataError, match="none of their pictures; copy them"):
         load_labelled(tmp_path)
     write(tmp_path / "freihand" / "test_freihand.json", {"images": []})
-    with pytest.raises(DataError, match=r"freihand cannot be read \(KeyError: 'annotations'\)"):
+    with pytest.raises(
+        DataError, match=r"test_freihand.json cannot be read \(KeyError: 'annotations'\)"
+    ):
         load_labelled(tmp_path)
 
 

@@ -14,6 +14,7 @@ from hdrvideo.datatypes import F32, U8
 from hdrvideo.errors import SettingsError
 from hdrvideo.frame.hdrm import compose, find_regions
 from hdrvideo.train.adversary import Adversary
+from hdrvideo.train.aih_hands import AihBareHands
 from hdrvideo.train.bare_crops import (
     BareExample,
     BareSource,
@@ -49,7 +50,9 @@ class HdrmData:
         held_out: Folders of shards of split test, for the checks.
         crops: Folder of harvested hands, for pastes; None = no pastes.
         hand_free: Folders of pictures without hands, to lay pasted hands over.
-        pasted_share: Part of a batch that is pasted; the rest is made.
+        pasted_share: Part of a batch that is pasted.
+        aih: Folder of the data set AIH (``docs/datasets.md``); None = it is not learnt from.
+        aih_share: Part of a batch that is of it; the rest is made.
         n_check: Held-out crops that a check looks at.
     """
 
@@ -58,15 +61,24 @@ class HdrmData:
     crops: str | None = None
     hand_free: tuple[str, ...] = ()
     pasted_share: float = 0.3
+    aih: str | None = None
+    aih_share: float = 0.0
     n_check: int = 256
 
     def __post_init__(self) -> None:
         for name in ("made", "held_out", "hand_free"):
             check_folders(f"HdrmData.{name}", getattr(self, name))
         check_folder_or_none("HdrmData.crops", self.crops)
+        check_folder_or_none("HdrmData.aih", self.aih)
         check_number("HdrmData.pasted_share", self.pasted_share, 0, 1)
+        check_number("HdrmData.aih_share", self.aih_share, 0, 1 - self.pasted_share)
         check_number("HdrmData.n_check", self.n_check, 1, 1_000_000, whole=True)
-        for share, name in ((self.pasted_share, "crops"), (1 - self.pasted_share, "made")):
+        if self.aih_share and self.aih is None:
+            raise SettingsError(
+                f"aih_share is {self.aih_share} and HdrmData.aih is not given; name AIH's folder, "
+                "or set the share to 0"
+            )
+        for share, name in ((self.pasted_share, "crops"), (self.made_share, "made")):
             if share > 0 and not getattr(self, name):
                 raise SettingsError(
                     f"pasted_share is {self.pasted_share} and HdrmData.{name} is not given; name a "
@@ -74,6 +86,11 @@ class HdrmData:
                 )
         if not self.held_out:
             raise SettingsError("held_out is empty; name a folder of shards of split test")
+
+    @property
+    def made_share(self) -> float:
+        """Part of a batch that is made."""
+        return max(0.0, 1 - self.pasted_share - self.aih_share)
 
 
 @dataclass(frozen=True)
@@ -165,12 +182,14 @@ class HdrmTask:
         self._made_as = dict(made_as or {})
         data = recipe.data
         self._sources: list[tuple[float, BareSource]] = []
-        if data.pasted_share < 1:
+        if data.made_share > 0:
             made = MadeBareHands([Path(f) for f in data.made], "train")
-            self._sources.append((1 - data.pasted_share, made))
+            self._sources.append((data.made_share, made))
         if data.pasted_share and data.crops is not None:
             groups = pair_groups(data.crops, data.hand_free, seed=recipe.seed)
             self._sources.append((data.pasted_share, PastedBareHands(groups)))
+        if data.aih_share and data.aih is not None:
+            self._sources.append((data.aih_share, AihBareHands(Path(data.aih))))
         self._features = make_features(recipe.features)
         self._adversary = Adversary(
             recipe.discriminator_width, recipe.discriminator_rate, seed=recipe.seed

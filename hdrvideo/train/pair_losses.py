@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hdrvideo.frame.detmaps import cells_from_px, heat_maps
 from hdrvideo.frame.pair import PairMaps, by_hand, read_pair
-from hdrvideo.train.pose_losses import each_error_loss
+from hdrvideo.train.pose_losses import error_loss
 
 # A joint farther off than this moves no loss further, so that one lost hand does not rule a batch.
 _FAR_PALMS: Final = 3.0
@@ -66,7 +66,7 @@ def pair_loss(maps: PairMaps, truth: dict[str, Tensor], resolution_px: int) -> d
         "location": _mean(located.view_as(weight), in_space),
         "joints_3d": _mean(off_mm, in_space) / _HUNDRED_MM,
         # The answer is not to become such that its error is easily foreseen: no gradient to it.
-        "confidence": _mean(each_error_loss(found.log_error, off_palms.detach()), weight),
+        "confidence": error_loss(found.log_error, off_palms.detach(), weight),
         "way": _mean(way_off * torch.exp(-log_way) + log_way, truth["way_weight"]),
     }
     total = torch.stack([_WEIGHTS[name] * value for name, value in losses.items()]).sum()

@@ -86,7 +86,7 @@ def made_joints(
         k_px: ``(3, 3)`` camera matrix.
     """
     there = present[:, None, None]
-    palm_px = np.array([face_on_palm_px(xyz, k_px) for xyz in xyz_cam_mm])
+    palm_px = np.array([palm_in_space(xyz, k_px) for xyz in xyz_cam_mm])
     return PictureJoints(
         np.where(there, uv_px, np.nan).astype(np.float32),
         np.where(there, xyz_cam_mm, np.nan).astype(np.float32),
@@ -100,18 +100,18 @@ def flat_joints(uv_px: NDArray[Any]) -> PictureJoints:
     flat.uv_px[:] = uv_px
     for side, hand_px in enumerate(uv_px):
         if np.isfinite(hand_px).all():
-            flat.palm_px[side] = flat_palm_px(hand_px)
+            flat.palm_px[side] = palm_in_picture(hand_px)
     return flat
 
 
-def face_on_palm_px(xyz_cam_mm: NDArray[Any], k_px: NDArray[Any]) -> float:
+def palm_in_space(xyz_cam_mm: NDArray[Any], k_px: NDArray[Any]) -> float:
     """Give the length of a palm ``(21, 3)`` as it would look face on at its place."""
     focal_px = float(np.sqrt(k_px[0, 0] * k_px[1, 1]))
     away_mm = float(xyz_cam_mm[[WRIST, *KNUCKLES], 2].mean())
     return float(palm_length(xyz_cam_mm)) * focal_px / away_mm
 
 
-def flat_palm_px(uv_px: NDArray[Any]) -> float:
+def palm_in_picture(uv_px: NDArray[Any]) -> float:
     """Guess that length from joints ``(21, 2)`` in the picture."""
     span_px = float((uv_px.max(axis=0) - uv_px.min(axis=0)).max())
     return max(float(palm_length(uv_px)), _LEAST_PALM * span_px)

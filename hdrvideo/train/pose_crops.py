@@ -2,7 +2,8 @@
 
 Every hand is shown as a right hand, upright, in a square round its joints; bare (the hand alone, as
 HDRM is to paint it) or as it is, with the other hand. Hands of the made world have true joints in
-space; pasted real ones (AIH_Syn) have joints in the picture alone, read while nothing hid them.
+space; pasted real ones (AIH_Syn) have joints in the picture alone, read while nothing hid them;
+those of the field's data sets have what their set knows (:mod:`hdrvideo.train.set_hands`).
 """
 
 import math
@@ -35,7 +36,7 @@ from hdrvideo.train.bare_crops import (
     own_and_other,
     warp_masks,
 )
-from hdrvideo.train.pair_truth import face_on_palm_px, flat_palm_px
+from hdrvideo.train.pair_truth import palm_in_picture, palm_in_space
 from hdrvideo.train.views import spoil_colours
 
 F64 = NDArray[np.float64]
@@ -58,9 +59,12 @@ class HandPicture:
         uv_px: ``(21, 2)`` joints in the picture.
         palm_px: Length of the palm as it would look face on at its place.
         xyz_cam_mm: ``(21, 3)``; None = not known.
-        visible: ``(21,)`` bool, in the picture with nothing but the hand itself before it.
+        visible: ``(21,)`` bool, in the picture with nothing but the hand itself before it; None =
+            nobody told.
         masks: ``(4, H, W)`` bool own_visible, own_amodal, other_visible, other_amodal; None of a
-            hand that is bare.
+            hand that is bare, or whose masks are not known.
+        labelled: ``(21,)`` bool, which joints are true; the others are guesses that say where the
+            hand is. None = all are.
     """
 
     rgb_u8: U8
@@ -68,8 +72,9 @@ class HandPicture:
     uv_px: F32
     palm_px: float
     xyz_cam_mm: F32 | None
-    visible: NDArray[np.bool_]
+    visible: NDArray[np.bool_] | None
     masks: NDArray[np.bool_] | None = None
+    labelled: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         h, w = self.rgb_u8.shape[:2]
@@ -79,7 +84,9 @@ class HandPicture:
         check_array("uv_px", self.uv_px, (N_JOINTS, 2), "float32")
         if self.xyz_cam_mm is not None:
             check_array("xyz_cam_mm", self.xyz_cam_mm, (N_JOINTS, 3), "float32")
-        check_array("visible", self.visible, (N_JOINTS,), "bool")
+        for name in ("visible", "labelled"):
+            if getattr(self, name) is not None:
+                check_array(name, getattr(self, name), (N_JOINTS,), "bool")
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,9 @@ class PoseExample:
         bone_mm: Length of the reference bone, wrist to middle knuckle; 0 where not known.
         palm_px: Length of the palm as it would look face on at its place.
         visible: ``(21,)`` float32, 0 or 1.
-        masks: ``(4, R, R)`` float32 0..1, as of the picture; None of a bare hand.
+        seen_told: Whether ``visible`` is known; if not, it is 0.
+        labelled: ``(21,)`` float32, 0 or 1; the other joints are guesses.
+        masks: ``(4, R, R)`` float32 0..1, as of the picture; None likewise.
     """
 
     rgb_u8: U8
@@ -102,6 +111,8 @@ class PoseExample:
     bone_mm: float
     palm_px: float
     visible: F32
+    seen_told: bool
+    labelled: F32
     masks: F32 | None = None
 
 
@@ -203,7 +214,7 @@ class MadeHands:
         if bare:
             visible = _is_inside(uv_px, rgb_u8.shape[1], rgb_u8.shape[0])
         xyz_cam_mm = truth["xyz_cam_mm"][i, side]
-        palm_px = face_on_palm_px(xyz_cam_mm, truth["k_px"][i])
+        palm_px = palm_in_space(xyz_cam_mm, truth["k_px"][i])
         masks = None if bare else own_and_other(*shards.masks(i), side)
         return HandPicture(rgb_u8, side, uv_px, palm_px, xyz_cam_mm, visible, masks)
 
@@ -251,8 +262,9 @@ def _pasted_hand(picture: BarePicture, *, bare: bool) -> HandPicture:
         own, other = picture.visible[side][v, u], picture.visible[1 - side][v, u]
         whole = picture.amodal[side][v, u]
         visible &= own | ~(other | whole)
+    palm_px = palm_in_picture(uv_px)
     rgb_u8 = picture.bare_u8 if bare else picture.rgb_u8
-    return HandPicture(rgb_u8, side, uv_px, flat_palm_px(uv_px), None, visible, masks)
+    return HandPicture(rgb_u8, side, uv_px, palm_px, None, visible, masks)
 
 
 def _is_inside(uv_px: F32, width: int, height: int) -> NDArray[np.bool_]:
@@ -297,9 +309,17 @@ def take_example(picture: HandPicture, square: CropSquare, resolution_px: int) -
         xyz_mm=turn_xy(crop_from_frame, from_wrist).astype(np.float32),
         bone_mm=float(np.linalg.norm(from_wrist[_MIDDLE_MCP])),
         palm_px=picture.palm_px * resolution_px / square.size_px,
-        visible=picture.visible.astype(np.float32),
+        visible=_flags(picture.visible, unknown=0),
+        seen_told=picture.visible is not None,
+        labelled=_flags(picture.labelled, unknown=1),
         masks=masks,
     )
+
+
+def _flags(flags: NDArray[np.bool_] | None, *, unknown: float) -> F32:
+    if flags is None:
+        return np.full(N_JOINTS, unknown, dtype=np.float32)
+    return flags.astype(np.float32)
 
 
 def draw_pose_example(
@@ -329,7 +349,8 @@ def _sample(rgb_u8: U8, frame_from_crop: F64, resolution_px: int) -> U8:
 def stack_pose_examples(examples: Sequence[PoseExample]) -> dict[str, Tensor]:
     """Stack examples into tensors; crops ``(B, 3, R, R)`` in 0..1, places in reference bones.
 
-    ``in_space`` ``(B,)`` is 1 where the joints in space are known, else 0.
+    ``in_space`` ``(B,)`` is 1 where the joints in space are known, else 0; ``seen_told`` ``(B,)``
+    where it is known what is seen.
     """
     rgb_u8 = np.stack([e.rgb_u8 for e in examples])
     scaled = np.multiply(rgb_u8, np.float32(1 / 255), dtype=np.float32)
@@ -340,6 +361,8 @@ def stack_pose_examples(examples: Sequence[PoseExample]) -> dict[str, Tensor]:
         "in_space": np.array([e.bone_mm > 0 for e in examples], np.float32),
         "palm_px": np.array([e.palm_px for e in examples], np.float32),
         "visible": np.stack([e.visible for e in examples]),
+        "seen_told": np.array([e.seen_told for e in examples], np.float32),
+        "labelled": np.stack([e.labelled for e in examples]),
     }
     stacked = {name: torch.from_numpy(value) for name, value in arrays.items()}
     return {"rgb": torch.from_numpy(scaled).permute(0, 3, 1, 2), **stacked}

@@ -59,8 +59,10 @@ def pose_loss(
     Frobenius norms, not squared, delta and location masked by the true heat, over the number of
     joints. Departure: each hand has a norm of its own; the release takes one of the whole batch, so
     that the size of the batch changes the step. Hands whose joints in space are not known have no
-    part in ``delta``, ``location`` and ``joints_3d``. What is read from the maps is taught as well:
-    joints in the picture, joints in millimetres, visibility, and the expected error.
+    part in ``delta``, ``location`` and ``joints_3d``, joints without a label none in what is asked
+    of the picture, hands of which nobody told what is seen none in ``visible``. What is read from
+    the maps is taught as well: joints in the picture, joints in millimetres, visibility, and the
+    expected error.
 
     Args:
         maps: Predictions.
@@ -74,23 +76,27 @@ def pose_loss(
     """
     h, w = maps.heat_logit.shape[-2:]
     stride_px = resolution_px / w
-    heat = heat_maps(cells_from_px(truth["uv_px"], stride_px), h, w)
-    known = truth["in_space"]
+    labelled, known = truth["labelled"], truth["in_space"]
+    counted = labelled[..., None, None]
+    heat = counted * heat_maps(cells_from_px(truth["uv_px"], stride_px), h, w)
     found = read_soft(maps)
     off_palms = distance_palms(
         px_from_cells(found.uv_cells, stride_px), truth["uv_px"], truth["palm_px"]
     )
     losses = {
-        "heat": hand_norm(maps.heat_logit.sigmoid() - heat),
+        "heat": hand_norm(counted * maps.heat_logit.sigmoid() - heat),
         "delta": masked_norm(maps.delta, bone_directions(truth["xyz"]), heat, known),
         "location": masked_norm(maps.location, truth["xyz"], heat, known),
-        "joints_2d": off_palms.clamp(max=_FAR_PALMS).mean(),
+        "joints_2d": _mean_of(off_palms.clamp(max=_FAR_PALMS), labelled),
         "joints_3d": joints_mm(found.xyz, truth["xyz"], truth["bone_mm"], known) / _HUNDRED_MM,
-        "visible": functional.binary_cross_entropy_with_logits(
-            found.visible_logit, truth["visible"]
+        "visible": _mean_of(
+            functional.binary_cross_entropy_with_logits(
+                found.visible_logit, truth["visible"], reduction="none"
+            ),
+            truth["seen_told"][:, None].expand_as(labelled),
         ),
         # The answer is not to become such that its error is easily foreseen: no gradient to it.
-        "confidence": error_loss(found.log_error, off_palms.detach()),
+        "confidence": error_loss(found.log_error, off_palms.detach(), labelled),
     }
     total = torch.stack([getattr(weights, name) * value for name, value in losses.items()]).sum()
     return {**losses, "sum": total}
@@ -139,12 +145,7 @@ def joints_mm(xyz: Tensor, wanted: Tensor, bone_mm: Tensor, counted: Tensor) -> 
     return _mean_of(off_mm.mean(dim=(1, 2)), counted)
 
 
-def error_loss(log_error: Tensor, error_palms: Tensor) -> Tensor:
-    """Give the mean of :func:`each_error_loss`."""
-    return each_error_loss(log_error, error_palms).mean()
-
-
-def each_error_loss(log_error: Tensor, error_palms: Tensor) -> Tensor:
+def error_loss(log_error: Tensor, error_palms: Tensor, counted: Tensor) -> Tensor:
     """Give the negative log likelihood of 2D errors under their expected values, less a constant.
 
     A two-dimensional Laplace of mean ``m`` has the density ``exp(-2 r / m) / (2 pi (m / 2)^2)``:
@@ -152,14 +153,15 @@ def each_error_loss(log_error: Tensor, error_palms: Tensor) -> Tensor:
     what chance a joint has to be near (:func:`hdrvideo.frame.detmaps.chance_right`).
 
     Args:
-        log_error: ``(..., 21)``, log m.
-        error_palms: ``(..., 21)``, r.
+        log_error: ``(B, 21)``, log m.
+        error_palms: ``(B, 21)``, r.
+        counted: ``(B, 21)`` weights of the joints.
     """
-    return 2 * error_palms * torch.exp(-log_error) + 2 * log_error
+    return _mean_of(2 * error_palms * torch.exp(-log_error) + 2 * log_error, counted)
 
 
 def _mean_of(values: Tensor, weights: Tensor) -> Tensor:
-    """Give a weighted mean of ``(B,)`` values; 0 where nothing weighs."""
+    """Give a weighted mean of values of any shape; 0 where nothing weighs."""
     return (values * weights).sum() / weights.sum().clamp(min=1e-6)
 
 

@@ -40,6 +40,7 @@ from hdrvideo.train.pose_crops import (
 from hdrvideo.train.pose_losses import PoseWeights, pose_loss
 from hdrvideo.train.pose_scores import HandErrors, hidden_groups, reliability
 from hdrvideo.train.pose_sheets import draw_pose_sheet
+from hdrvideo.train.set_hands import SetHands, check_sets
 
 _CHECK_SEED: Final = 11
 _CHECK_BATCH: Final = 32
@@ -58,6 +59,11 @@ class ShpeData:
         crops: Folder of harvested hands, for pastes; None = no pastes.
         hand_free: Folders of pictures without hands, to lay pasted hands over.
         pasted_share: Part of a batch that is pasted real hands, taught in the picture alone.
+        sets: Folders of the field's data sets by name (``docs/datasets.md``); their training split
+            is learnt from. None = none.
+        sets_share: Part of a batch that is of them.
+        sets_part: Part of InterHand2.6M: ``all``, ``human`` or ``machine``.
+        sets_only_there: Leave out samples that lack a file; else a set must be whole.
         bare_share: Part of a batch that shows a hand alone, as HDRM is to paint it; the rest is as
             it is in the picture.
         least_size_px: Hands that span less of a made picture are left out.
@@ -69,6 +75,10 @@ class ShpeData:
     crops: str | None = None
     hand_free: tuple[str, ...] = ()
     pasted_share: float = 0.0
+    sets: Mapping[str, str] | None = None
+    sets_share: float = 0.0
+    sets_part: str = "all"
+    sets_only_there: bool = False
     bare_share: float = 0.5
     least_size_px: float = 24.0
     n_check: int = 256
@@ -84,6 +94,17 @@ class ShpeData:
             raise SettingsError(
                 f"pasted_share is {self.pasted_share} and ShpeData.crops is not given; name a "
                 "folder of harvested hands, or set the share to 0"
+            )
+        check_sets("ShpeData.sets", self.sets)
+        check_number("ShpeData.sets_share", self.sets_share, 0, 0.9 - self.pasted_share)
+        if bool(self.sets) != bool(self.sets_share):
+            raise SettingsError(
+                f"sets_share is {self.sets_share} and ShpeData.sets is {self.sets!r}; give both or "
+                "none"
+            )
+        if not isinstance(self.sets_only_there, bool):
+            raise SettingsError(
+                f"ShpeData.sets_only_there is {self.sets_only_there!r}, expected true or false"
             )
         check_number("ShpeData.bare_share", self.bare_share, 0, 1)
         check_number("ShpeData.least_size_px", self.least_size_px, 1, 100_000)
@@ -177,6 +198,14 @@ class ShpeTask:
         if data.crops is not None and data.pasted_share:
             groups = pair_groups(data.crops, data.hand_free, seed=recipe.seed)
             self._pasted = PastedHands(PastedBareHands(groups))
+        self._sets: SetHands | None = None
+        if data.sets:
+            self._sets = SetHands(
+                data.sets,
+                part=data.sets_part,
+                only_there=data.sets_only_there,
+                least_size_px=size,
+            )
         held_out = MadeHands([Path(f) for f in data.held_out], "test", least_size_px=size)
         self._paint = paint
         self._hidden, examples = _draw_checks(held_out, recipe)
@@ -197,9 +226,12 @@ class ShpeTask:
         rng = np.random.default_rng([self._recipe.seed, number, rank])
         data = self._recipe.data
         n_pasted = int(rng.binomial(n, data.pasted_share))
-        hands = self._made.draw(rng, n - n_pasted, bare_share=data.bare_share)
+        n_sets = int(rng.binomial(n - n_pasted, data.sets_share / (1 - data.pasted_share)))
+        hands = self._made.draw(rng, n - n_pasted - n_sets, bare_share=data.bare_share)
         if self._pasted is not None:
             hands += self._pasted.draw(rng, n_pasted, bare_share=data.bare_share)
+        if self._sets is not None:
+            hands += self._sets.draw(rng, n_sets, bare_share=data.bare_share)
         return self._stacked([draw_pose_example(h, rng, self._recipe.crops) for h in hands], rng)
 
     def _stacked(self, examples: list[PoseExample], rng: np.random.Generator) -> dict[str, Tensor]:

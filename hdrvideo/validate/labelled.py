@@ -8,11 +8,9 @@ Which side a hand is: InterHand2.6M and RHD say it, Panoptic's pictures are name
 has right hands only, and the few hands of OneHand10K were told by eye (:data:`SIDES_BY_EYE`).
 """
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +18,17 @@ from numpy.typing import NDArray
 from hdrvideo.datatypes import N_JOINTS, N_SIDES, Bool, check_array
 from hdrvideo.errors import DataError
 from hdrvideo.geometry import Camera
-from hdrvideo.hand import LEFT, RIGHT, from_interhand42, from_order, palm_length, side_index
+from hdrvideo.hand import LEFT, RIGHT, from_order, palm_length, side_index
+from hdrvideo.sets.guess import with_guesses
+from hdrvideo.sets.interhand import InterHandFiles, InterHandLabels
+from hdrvideo.sets.onehand10k import CocoHand, read_coco_hands
+from hdrvideo.sets.sample import camera_matrix, camera_of, known
 from hdrvideo.validate.match import palm_length_px
 
 F64 = NDArray[np.float64]
 
 SETS: Final = ("freihand", "interhand2.6m", "onehand10k", "panoptic", "rhd")
 SIDES_BY_EYE: Final = {"9.jpg": RIGHT, "33.jpg": LEFT, "784.jpg": LEFT, "1402.jpg": RIGHT}
-# A flat right hand, its back to the camera: degrees clockwise from up, and where each joint of a
-# finger lies on that ray, in palm lengths.
-_RAYS_DEG: Final = (-45.0, -17.0, 0.0, 16.0, 32.0)
-_THUMB: Final = (0.4, 0.75, 1.05, 1.3)
-_FINGER: Final = (1.0, 1.4, 1.68, 1.92)
 _REMEDY: Final = "name the folder that holds freihand, interhand2.6m, onehand10k, panoptic and rhd"
 
 
@@ -44,7 +41,7 @@ class LabelledHand:
         picture: The picture's file.
         side: 0 right, 1 left.
         uv_px: ``(21, 2)`` float64 in the picture; where a joint has no label it is guessed (see
-            :func:`with_guesses`).
+            :func:`hdrvideo.sets.guess.with_guesses`).
         labelled: ``(21,)`` bool, which joints have a label.
         xyz_cam_mm: ``(21, 3)`` float64 in the camera; None where the set has only 2D.
         camera: Of the picture; None likewise.
@@ -104,48 +101,44 @@ def load_labelled(folder: Path) -> list[LabelledHand]:
     return hands
 
 
-def _coco(folder: Path) -> Iterator[tuple[Path, dict[str, Any], dict[str, Any], F64]]:
-    """Give picture, its entry, an annotation, and its joints ``(21, 3)`` as u, v, labelled."""
-    content = json.loads((folder / f"test_{folder.name}.json").read_text(encoding="utf-8"))
-    entries = {entry["id"]: entry for entry in content["images"]}
-    for label in content["annotations"]:
-        entry = entries[label["image_id"]]
-        joints = np.asarray(label["keypoints"], dtype=np.float64).reshape(N_JOINTS, 3)
-        if (folder / entry["file_name"]).is_file():
-            yield folder / entry["file_name"], entry, label, joints
+def _coco(folder: Path) -> list[CocoHand]:
+    """Read the hands whose picture is there."""
+    hands = read_coco_hands(folder / f"test_{folder.name}.json")
+    return [hand for hand in hands if (folder / hand.file).is_file()]
 
 
 def _read_2d(folder: Path) -> list[LabelledHand]:
     hands = []
-    for picture, _, _, joints in _coco(folder):
+    for hand in _coco(folder):
+        picture = folder / hand.file
         if folder.name == "onehand10k":
             side = SIDES_BY_EYE[picture.name]
         elif folder.name == "panoptic":
             side = {"_r": RIGHT, "_l": LEFT}[picture.stem[-2:]]
         else:
             side = RIGHT
-        labelled = joints[:, 2] > 0
-        uv_px = with_guesses(joints[:, :2], labelled, side)
-        hands.append(LabelledHand(folder.name, picture, side, uv_px, labelled))
+        uv_px = with_guesses(hand.uv_px, hand.labelled, side)
+        hands.append(LabelledHand(folder.name, picture, side, uv_px, hand.labelled))
     return hands
 
 
 def _read_rhd(folder: Path) -> list[LabelledHand]:
     hands = []
-    for picture, entry, label, joints in _coco(folder):
+    for hand in _coco(folder):
         # Wrist first, then each finger from its tip: InterHand's order with the wrist in front.
-        ours = _from_rhd(joints)
-        labelled = ours[:, 2] > 0
-        side = side_index(label["hand_type"])
+        uv_px = _from_rhd(hand.uv_px)
+        labelled = known(uv_px)
+        side = side_index(hand.label["hand_type"])
+        lens = hand.image["cam_param"]
         hands.append(
             LabelledHand(
                 folder.name,
-                picture,
+                folder / hand.file,
                 side,
-                with_guesses(ours[:, :2], labelled, side),
+                with_guesses(uv_px, labelled, side),
                 labelled,
-                _from_rhd(np.asarray(label["joint_cam"], dtype=np.float64)),
-                _camera(entry["cam_param"]["focal"], entry["cam_param"]["princpt"]),
+                _from_rhd(np.asarray(hand.label["joint_cam"], dtype=np.float64)),
+                camera_of(camera_matrix(lens["focal"], lens["princpt"])),
             )
         )
     return hands
@@ -155,38 +148,27 @@ def _from_rhd(values: F64) -> F64:
     return np.asarray(from_order(np.roll(values, -1, axis=0), "interhand"), dtype=np.float64)
 
 
-def _camera(focal_px: list[float], centre_px: list[float]) -> Camera:
-    return Camera(focal_px[0], focal_px[1], centre_px[0], centre_px[1], "given")
-
-
 def _read_interhand(folder: Path) -> list[LabelledHand]:
-    def content(part: str) -> dict[str, Any]:
-        path = folder / f"test_interhand2.6m_{part}.json"
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-
-    data, cameras, places = content("data"), content("camera"), content("joint_3d")
-    labels = {label["image_id"]: label for label in data["annotations"]}
+    data, camera, joint_3d = (
+        folder / f"test_interhand2.6m_{part}.json" for part in ("data", "camera", "joint_3d")
+    )
+    labels = InterHandLabels(InterHandFiles(data, camera, joint_3d, folder))
+    there = [k for k in range(len(labels)) if labels.picture(k).is_file()]
     hands = []
-    for entry in data["images"]:
-        picture = folder / entry["file_name"]
-        if not picture.is_file():
-            continue
-        take = cameras[str(entry["capture"])]
-        known = {key: take[key][entry["camera"]] for key in ("focal", "princpt")}
-        turn, centre_mm = (np.asarray(take[k][entry["camera"]]) for k in ("camrot", "campos"))
-        world = places[str(entry["capture"])][str(entry["frame_idx"])]["world_coord"]
-        # campos is where the camera stands, not a translation.
-        pair = from_interhand42((np.asarray(world, dtype=np.float64) - centre_mm) @ turn.T)
-        valid = np.asarray(labels[entry["id"]]["joint_valid"], dtype=bool).reshape(-1, 1)
-        both = from_interhand42(valid)[..., 0]
-        camera = _camera(known["focal"], known["princpt"])
+    for sample in map(labels.sample, there):
         for side in range(N_SIDES):
-            # A hand with a missing joint has no whole 3D; a hand that is not there has none at all.
-            if both[side].all():
-                xyz_mm = np.asarray(pair[side], dtype=np.float64)
-                uv_px, labelled = camera.project(xyz_mm), np.asarray(both[side], dtype=bool)
+            # A hand with a joint that is missing or out of the picture is left out.
+            if sample.valid_uv[side].all():
                 hands.append(
-                    LabelledHand(folder.name, picture, side, uv_px, labelled, xyz_mm, camera)
+                    LabelledHand(
+                        folder.name,
+                        sample.picture,
+                        side,
+                        sample.uv_px[side],
+                        sample.valid_uv[side],
+                        sample.xyz_cam_mm[side],
+                        sample.pinhole,
+                    )
                 )
     return hands
 
@@ -198,49 +180,3 @@ _READERS: Final = {
     "panoptic": _read_2d,
     "rhd": _read_rhd,
 }
-
-
-def with_guesses(uv_px: F64, labelled: Bool, side: int) -> F64:
-    """Put joints without a label where a flat hand, laid on the labelled ones, has them.
-
-    They tell where to look (a square is taken round all joints) and how long a palm is; they are
-    never compared with a prediction.
-
-    Args:
-        uv_px: ``(21, 2)``.
-        labelled: ``(21,)`` bool, at least two.
-        side: 0 right, 1 left.
-
-    Returns:
-        ``(21, 2)``; the labelled joints as they were.
-
-    Raises:
-        DataError: Fewer than two joints are labelled.
-    """
-    if labelled.all():
-        return uv_px
-    if labelled.sum() < 2:
-        raise DataError(f"a hand has {int(labelled.sum())} labelled joints, expected at least 2")
-    # The back or the palm may be seen: the better of both fits is taken. Planes are complex here.
-    wanted = uv_px[:, 0] + 1j * uv_px[:, 1]
-    fits = []
-    for flat in (_flat_hand(), _flat_hand() * (-1, 1)):
-        points = flat[:, 0] + 1j * flat[:, 1]
-        system = np.stack([points, np.ones(N_JOINTS)], axis=1)
-        found = np.linalg.lstsq(system[labelled], wanted[labelled], rcond=None)[0]
-        guess = system @ found
-        fits.append((float(np.abs(guess - wanted)[labelled].mean()), guess))
-    # With few labels both may fit alike; then the hand shows its back.
-    backs = fits if side == RIGHT else fits[::-1]
-    guess = min(backs, key=lambda fit: round(fit[0], 6))[1]
-    return np.where(labelled[:, None], uv_px, np.stack([guess.real, guess.imag], axis=1))
-
-
-def _flat_hand() -> F64:
-    flat = np.zeros((N_JOINTS, 2))
-    for joint in range(1, N_JOINTS):
-        finger, place = divmod(joint - 1, 4)
-        angle = np.radians(_RAYS_DEG[finger])
-        length = (_FINGER if finger else _THUMB)[place]
-        flat[joint] = length * np.sin(angle), -length * np.cos(angle)
-    return flat
