@@ -286,9 +286,11 @@ def test_no_joint_comes_too_near():
 
 
 def test_causal_asks_no_refiner():
-    def refuse(*_):
-        raise AssertionError
+    class Refusing(Refiner):
+        def __call__(self, *_):
+            raise AssertionError
 
+    refuse = Refusing(Filling(), READER, CPU)
     track = stage_track(GAPS)
     settings = MotionSettings(causal=True)
     ours, _ = run(track, make_ledger(track), settings, refuse)

@@ -250,8 +250,8 @@ def test_a_run_leaves_weights_that_fit_and_its_recipe(data, tmp_path):
         ({"batch": 0}, "batch is 0, expected a whole number from 1"),
         ({"seed": -1}, "seed is -1"),
         ({"discriminator_rate": 0}, "discriminator_rate is 0, expected"),
-        ({"net": "small"}, "net is 'small', expected some of no_fusion, one_hand, size, start"),
-        ({"net": {"width": 3}}, "net is {'width': 3}, expected some of no_fusion"),
+        ({"net": "small"}, "net is 'small', expected some of kind, no_fusion, one_hand, size, st"),
+        ({"net": {"width": 3}}, "net is {'width': 3}, expected some of kind, no_"),
     ],
 )
 def test_wrong_settings_are_refused(data, tmp_path, change, text):
@@ -280,11 +280,24 @@ def test_a_refiner_is_made_as_told(tmp_path):
         make_refine({"start": str(tmp_path / "gone.safetensors")})
 
 
-@pytest.mark.parametrize(
-    "values", [{"size": "huge"}, {"start": 3}, {"one_hand": 1}, {"no_fusion": "yes"}]
+KNOWN = (
+    r"expected kind: deformer \| gru \| tcmr, size: small \| paper, one_hand and no_fusion: true \|"
 )
-def test_a_refiner_that_cannot_be_made_is_refused(values):
-    text = r"expected size: small \| paper, one_hand and no_fusion: true \| false, start: FILE"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"size": "huge"}, f"net is .*'huge'.*{KNOWN}"),
+        ({"size": ["small"]}, KNOWN),
+        ({"kind": "lstm"}, f"net is .*'lstm'.*{KNOWN}"),
+        ({"one_hand": 1}, KNOWN),
+        ({"no_fusion": "yes"}, KNOWN),
+        ({"start": 3}, "net.start is 3, expected a file or none"),
+        ({"kind": "gru", "no_fusion": True}, "no_fusion is true and net.kind gru, which fuses no"),
+    ],
+)
+def test_a_refiner_that_cannot_be_made_is_refused(values, text):
     with pytest.raises(SettingsError, match=text):
         make_refine(values)
 
