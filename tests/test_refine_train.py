@@ -11,7 +11,8 @@ from practice_tracks import make_practice
 from safetensors.torch import load_file, save_file
 from train_runs import read_table, run_train, write_settings
 
-from hdrvideo.checkpoint import load_weights
+from hdrvideo.build import build_refiner
+from hdrvideo.checkpoint import load_weights, read_note
 from hdrvideo.config import build_settings, read_yaml
 from hdrvideo.errors import DataError, SettingsError, ShapeError, WeightsError, WriteError
 from hdrvideo.motion.refine import SIZES, RefineNet, RefineSize
@@ -162,6 +163,21 @@ def test_it_learns(data, tmp_path):
     of_losses = {f.name for f in fields(RefineWeights)} - {"joint_basis", "fooled"}
     assert of_losses <= names
     assert (tmp_path / "run" / "best.safetensors").is_file()
+
+
+@pytest.mark.parametrize("kind", ["gru", "tcmr"])
+@pytest.mark.parametrize("frames", [5, 16])
+def test_its_peers_learn_with_windows_of_any_length(data, tmp_path, kind, frames):
+    values = settings(data, net={"kind": kind}, windows={"frames": frames}, weights={})
+    config = write_settings(tmp_path / "refine.yaml", values | {"loop": asdict(loop(2))})
+    metrics = train_net("refine", config, tmp_path / "run", resume=False, device="cpu")
+    assert np.isfinite(list(metrics.values())).all()
+    rows = read_table(tmp_path / "run" / "log.csv")
+    assert float(rows[1]["motion"]) > 0
+    path = tmp_path / "run" / "best.safetensors"
+    assert read_note(path, "form") == {"kind": kind, "frames": frames}
+    refiner = build_refiner(torch.device("cpu"), path)
+    assert (refiner.frames, refiner.hop) == (frames, frames // 2)
 
 
 def test_stopped_and_resumed_is_the_same_as_in_one_go(data, tmp_path):
