@@ -21,7 +21,7 @@ from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
 from hdrvideo.motion.form import RefineForm
 from hdrvideo.motion.states import StateReader
-from hdrvideo.motion.windows import Refiner
+from hdrvideo.motion.windows import STEADY_SECONDS, Refiner
 
 WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe", "refine")
 
@@ -124,13 +124,16 @@ def _build_shpe(settings: Settings, engine: str, device: torch.device) -> Shpe:
     return MixedShpe(shpe, uv=settings.shpe_2d, xyz=settings.shpe_3d)
 
 
-def build_refiner(device: torch.device, path: Path | None = None) -> Refiner:
+def build_refiner(
+    device: torch.device, path: Path | None = None, *, steady_seconds: float = STEADY_SECONDS
+) -> Refiner:
     """Load the refiner.
 
     Args:
         device: Where it runs.
         path: Its weights, whose file says what kind of net they are of and how long its windows
             are; None = those that are shipped.
+        steady_seconds: Of the last smoothing; 0 = none.
 
     Raises:
         WeightsError: Weights are missing or damaged, or do not fit.
@@ -140,7 +143,11 @@ def build_refiner(device: torch.device, path: Path | None = None) -> Refiner:
     net = form.make()
     load_weights(net, path)
     net.requires_grad_(requires_grad=False)
-    return Refiner(net.to(device).eval(), StateReader(), device, frames=form.frames)
+    return Refiner(
+        *(net.to(device).eval(), StateReader(), device),
+        frames=form.frames,
+        steady_seconds=steady_seconds,
+    )
 
 
 def refiner_form(path: Path) -> RefineForm | None:
