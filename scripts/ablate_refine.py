@@ -7,9 +7,9 @@ Usage (tracks as in the head of ``configs/refine_small.yaml``)::
 
 The rows of :data:`ROWS` are trained one after the other, each from the settings of ``--config``
 with one thing changed, all with the same steps, seed and data: the refiner as it is; no fusion of
-frames; mean squares in place of maxMSE (all weights stay: of the same errors it is the
-smaller, so joints count less); no
-discriminator; each hand by itself; shorter windows; and two recurrent nets of its size
+frames; mean squares in place of maxMSE (of the same errors they are smaller, so joints weigh more
+by as much: by the ratio of both over what frames said of the held-out hands); no discriminator;
+each hand by itself; shorter windows; and two recurrent nets of its size
 (``hdrvideo/motion/recurrent.py``). The painter's memory is no part of the temporal stage and has no
 row here.
 
@@ -44,8 +44,10 @@ from hdrvideo.errors import HdrVideoError, SettingsError, TrainingError
 from hdrvideo.handmodel import HandModel
 from hdrvideo.motion.form import RefineForm
 from hdrvideo.motion.refine import RefinedWindow
-from hdrvideo.motion.states import StateReader
+from hdrvideo.motion.states import StateReader, turns_of
 from hdrvideo.motion.windows import WINDOW_FRAMES, Refiner
+from hdrvideo.train.loop import LoopSettings
+from hdrvideo.train.refine_losses import RefineWeights, joint_loss
 from hdrvideo.train.refine_recipe import check_windows, studied
 from hdrvideo.train.refine_scores import refine_scores
 from hdrvideo.train.refine_windows import StudyTrack
@@ -90,6 +92,19 @@ class HeldOut:
         self._tracks = studied((folder,), "test", StateReader(self.model))
         self._batches = check_windows(self._tracks, WINDOW_FRAMES, self.model)
 
+    def basis_ratio(self) -> float:
+        """Give how much more maxMSE is than mean squares, over what frames said of hands."""
+        lost = {"maxmse": 0.0, "mse": 0.0}
+        for batch in self._batches:
+            asked = (batch["true_weight"] > 0) & (batch["said_seen"] > 0)
+            said_mm, true_mm = (
+                self.model.joints(turns_of(batch[name][asked]))
+                for name in ("said_state", "true_state")
+            )
+            for basis in lost:
+                lost[basis] += float(joint_loss(said_mm, true_mm, basis).sum())
+        return lost["maxmse"] / lost["mse"]
+
     def score(self, refiner: Refiner) -> dict[str, float]:
         """Refine whole tracks and score them."""
         windows = [w for track in self._tracks for w in refined(refiner, track)]
@@ -109,17 +124,24 @@ def refined(refiner: Refiner, track: StudyTrack) -> list[tuple[torch.Tensor, tor
     return [tuple(v[:, a : a + WINDOW_FRAMES] for v in (state, sure)) for a in starts]
 
 
-def row_settings(base: Settings, change: Settings, args: argparse.Namespace) -> Settings:
+def row_settings(
+    base: Settings, change: Settings, args: argparse.Namespace, basis_ratio: float
+) -> Settings:
     """Give the settings of a row: those of the file, what the command line says, one change."""
-    steps = args.steps
+    warmup_steps = base.get("loop", {}).get("warmup_steps", LoopSettings.warmup_steps)
     given: Settings = {
-        "loop": {"steps": steps, "warmup_steps": min(base["loop"]["warmup_steps"], steps)},
+        "loop": {"steps": args.steps, "warmup_steps": min(warmup_steps, args.steps)},
         "data": {"tracks": args.tracks, "held_out": [args.held_out]},
     }
-    settings = {**base, "seed": args.seed, "batch": args.batch or base["batch"]}
+    settings = {**base, "seed": args.seed}
+    if args.batch is not None:
+        settings["batch"] = args.batch
     for part in (given, change):
         for group, values in part.items():
             settings[group] = {**settings.get(group, {}), **values}
+    if change.get("weights", {}).get("joint_basis") == "mse":
+        usual = base.get("weights", {}).get("joints", RefineWeights().joints)
+        settings["weights"]["joints"] = round(usual * basis_ratio, 3)
     return settings
 
 
@@ -201,9 +223,10 @@ def main() -> int:
     rows: dict[str, Settings] = {}
     try:
         base, held_out = read_yaml(args.config), HeldOut(args.held_out)
+        ratio = held_out.basis_ratio()
         for name in args.rows:
             print(f"{name} ({len(rows) + 1} of {len(args.rows)})", flush=True)
-            settings = row_settings(base, ROWS[name], args)
+            settings = row_settings(base, ROWS[name], args, ratio)
             rows[name] = run_row(args.out, name, settings, held_out, args.device)
     except HdrVideoError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -14,10 +14,11 @@ from train_runs import write_settings
 from hdrvideo.build import refiner_form
 from hdrvideo.motion.form import KINDS, RefineForm
 from hdrvideo.motion.refine import RefineNet
-from hdrvideo.motion.states import StateReader
+from hdrvideo.motion.states import StateReader, turns_of
 from hdrvideo.motion.windows import WINDOW_FRAMES, Refiner
 from hdrvideo.train.loop import LoopSettings
 from hdrvideo.train.practice import save_practice
+from hdrvideo.train.refine_losses import RefineWeights
 from hdrvideo.training import LESSONS, make_refine
 
 ROOT = Path(__file__).parents[1]
@@ -121,6 +122,20 @@ def test_a_whole_track_is_scored_by_the_frames_of_the_check(script, data):
     assert [sure.shape for _, sure in windows] == 2 * [(2, WINDOW_FRAMES, 21)]
 
 
+def test_joints_weigh_alike_by_both_losses(script, data):
+    """MaxMSE is mean squares weighed by themselves: between one and 21 times as large."""
+    held_out = script.HeldOut(str(data / "test"))
+    square = []
+    for batch in held_out._batches:
+        said, true = (batch[name] for name in ("said_state", "true_state"))
+        joints = [held_out.model.joints(turns_of(s.flatten(0, 2))) for s in (said, true)]
+        square.append(((joints[0] - joints[1]) ** 2).sum(dim=-1))
+    a = torch.cat(square)
+    expected = float(((a**2).sum(1) / a.sum(1)).sum() / a.mean(1).sum())
+    assert held_out.basis_ratio() == pytest.approx(expected, rel=1e-3)
+    assert 1 < expected < 21
+
+
 def test_every_row_has_settings_that_can_be_trained(script):
     named = {"full", "no_fusion", "mse", "no_discriminator", "one_hand", *KINDS[1:]}
     assert named <= set(script.ROWS)
@@ -130,12 +145,14 @@ def test_every_row_has_settings_that_can_be_trained(script):
     base = script.read_yaml(script.CONFIG)
     lengths = set()
     for change in script.ROWS.values():
-        settings = script.row_settings(base, change, args)
+        settings = script.row_settings(base, change, args, 3.0)
         recipe = LESSONS["refine"].read_recipe(settings)
         assert (recipe.seed, recipe.batch) == (3, base["batch"])
         assert recipe.data.tracks == ("data/tracks",)
         assert LoopSettings(**settings["loop"]).steps == 20
         lengths.add(recipe.windows.frames)
+        is_mse = recipe.weights.joint_basis == "mse"
+        assert recipe.weights.joints == pytest.approx(RefineWeights().joints * (3 if is_mse else 1))
         make_refine(settings["net"])
     assert lengths == {5, 7, 9, 16, WINDOW_FRAMES}
     # No two rows are alike.

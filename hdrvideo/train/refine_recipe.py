@@ -13,6 +13,7 @@ from hdrvideo.config import check_folders, check_number
 from hdrvideo.datatypes import U8
 from hdrvideo.errors import DataError, SettingsError
 from hdrvideo.handmodel import HandModel
+from hdrvideo.motion.form import KINDS
 from hdrvideo.motion.states import N_TURNS, HandStates, StateReader
 from hdrvideo.penetration import HandSpheres
 from hdrvideo.train.adversary import MotionAdversary
@@ -137,7 +138,7 @@ class RefineTask:
     def form(self) -> dict[str, Any]:
         """Give the net's form; see :class:`hdrvideo.motion.form.RefineForm`."""
         net = {name: value for name, value in self._made_as.items() if name != "start"}
-        return net | {"frames": self._recipe.windows.frames}
+        return {"kind": KINDS[0], **net, "frames": self._recipe.windows.frames}
 
     def extra_state(self) -> dict[str, Tensor]:
         """Give what is trained beside the net: the discriminator with its optimiser."""
