@@ -6,22 +6,22 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hdrvideo.checkpoint import load_weights, weights_path
+from hdrvideo.checkpoint import load_weights, read_note, weights_path
 from hdrvideo.config import Settings
 from hdrvideo.crop.find import PalmFinder
 from hdrvideo.crop.palm import PalmNet
 from hdrvideo.crop.segment import Segmenter
 from hdrvideo.engine import make_runner, pick_engine
-from hdrvideo.errors import SettingsError
+from hdrvideo.errors import SettingsError, WeightsError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.hasm import Hasm, HasmNet
 from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, Hdrm, HdrmNet
 from hdrvideo.frame.pair import HasmReader
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
-from hdrvideo.motion.refine import RefineNet
+from hdrvideo.motion.form import RefineForm
 from hdrvideo.motion.states import StateReader
-from hdrvideo.motion.windows import Refiner
+from hdrvideo.motion.windows import STEADY_SECONDS, Refiner
 
 WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe", "refine")
 
@@ -137,20 +137,46 @@ def build_shpe(
     return MixedShpe(shpe, uv=settings.shpe_2d, xyz=settings.shpe_3d)
 
 
-def build_refiner(device: torch.device, path: Path | None = None) -> Refiner:
+def build_refiner(
+    device: torch.device, path: Path | None = None, *, steady_seconds: float = STEADY_SECONDS
+) -> Refiner:
     """Load the refiner.
 
     Args:
         device: Where it runs.
-        path: Its weights; None = those that are shipped.
+        path: Its weights, whose file says what kind of net they are of and how long its windows
+            are; None = those that are shipped.
+        steady_seconds: Of the last smoothing; 0 = none.
 
     Raises:
         WeightsError: Weights are missing or damaged, or do not fit.
     """
-    net = RefineNet()
-    load_weights(net, path or weights_path("refine"))
+    path = path or weights_path("refine")
+    form = refiner_form(path) or RefineForm()
+    net = form.make()
+    load_weights(net, path)
     net.requires_grad_(requires_grad=False)
-    return Refiner(net.to(device).eval(), StateReader(), device)
+    return Refiner(
+        *(net.to(device).eval(), StateReader(), device),
+        frames=form.frames,
+        steady_seconds=steady_seconds,
+    )
+
+
+def refiner_form(path: Path) -> RefineForm | None:
+    """Tell what kind of refiner a file of weights is of; None = it does not say (the usual one).
+
+    Raises:
+        WeightsError: The file is missing or damaged, or of a form that is not known.
+    """
+    note = read_note(path, "form")
+    try:
+        return None if note is None else RefineForm.read(note)
+    except SettingsError as error:
+        raise WeightsError(
+            f"weights {path} are of no refiner that is known here: {error}; name other weights, or "
+            "update hdrvideo"
+        ) from error
 
 
 def _build_hdrm(engine: str, device: torch.device) -> Hdrm:

@@ -1,11 +1,13 @@
 """Weights: safetensors files beside the package, loaded strictly. No pickle."""
 
+import json
 from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -29,8 +31,7 @@ def load_weights(net: nn.Module, path: Path, *, kept: Collection[str] = ()) -> N
     Raises:
         WeightsError: The file is missing, damaged, or of another net.
     """
-    is_shipped = path.parent == weights_path("any").parent
-    values = _read(path, "reinstall hdrvideo" if is_shipped else "name another file of weights")
+    values = _read(path, _remedy(path))
     there = {name.split(".")[0] for name in values}
     wanted = {
         name: value
@@ -73,6 +74,29 @@ def warm_start(net: nn.Module, path: Path) -> list[str]:
         raise WeightsError(f"weights {path} fit this net nowhere; name weights of its encoder")
     net.load_state_dict({**wanted, **values})
     return sorted(values)
+
+
+def read_note(path: Path, name: str) -> Any:
+    """Give what a safetensors file says under a name beside its tensors, written as JSON.
+
+    Returns:
+        Plain values; None where the file says nothing of it.
+
+    Raises:
+        WeightsError: The file is missing or damaged.
+    """
+    if not path.is_file():
+        raise WeightsError(f"weights {path} are missing; {_remedy(path)}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {}).get(name, "null"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"weights {path} cannot be read ({error}); {_remedy(path)}") from error
+
+
+def _remedy(path: Path) -> str:
+    is_shipped = path.parent == weights_path("any").parent
+    return "reinstall hdrvideo" if is_shipped else "name another file of weights"
 
 
 def _read(path: Path, remedy: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from hdrvideo.build import pick_device, small_shpe
+from hdrvideo.build import pick_device, refiner_form, small_shpe
 from hdrvideo.checkpoint import load_weights, warm_start, weights_path
 from hdrvideo.config import build_settings, read_yaml
 from hdrvideo.errors import SettingsError, WeightsError
@@ -21,8 +21,7 @@ from hdrvideo.frame.efficientnet import EfficientTrunk
 from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.frame.hdrm import SIZES, HdrmNet
 from hdrvideo.frame.shpe import LandmarkNet
-from hdrvideo.motion.refine import SIZES as REFINE_SIZES
-from hdrvideo.motion.refine import RefineNet
+from hdrvideo.motion.form import RefineForm
 from hdrvideo.train.bare_crops import CropSettings as HdrmCrops
 from hdrvideo.train.frame_recipe import FrameRecipe, FrameTask
 from hdrvideo.train.hasm_recipe import HasmData, HasmRecipe, HasmTask
@@ -210,26 +209,29 @@ def make_refine(values: dict[str, Any]) -> nn.Module:
     """Make a refiner to be trained.
 
     Args:
-        values: ``size``: ``small`` or ``paper``; ``one_hand``: each hand by itself; ``no_fusion``:
-            each frame by itself; ``start``: the weights of a trained net of this kind, or ``none``.
+        values: ``kind``: ``deformer``, ``gru`` or ``tcmr``; ``size``: ``small`` or ``paper``;
+            ``one_hand``: each hand by itself; ``no_fusion``: each frame by itself; ``start``: the
+            weights of a trained net of this form, windows of any length, or ``none``.
 
     Raises:
         SettingsError: A key or a value is unknown.
         WeightsError: The start is missing or damaged, or does not fit.
     """
-    known = {"size", "one_hand", "no_fusion", "start"}
+    known = {"kind", "size", "one_hand", "no_fusion", "start"}
     if not isinstance(values, dict) or set(values) - known:
         raise SettingsError(f"net is {values!r}, expected some of {', '.join(sorted(known))}")
-    size, start = values.get("size", "small"), values.get("start") or "none"
-    switches = [values.get(name, False) for name in ("one_hand", "no_fusion")]
-    is_plain = isinstance(start, str) and all(isinstance(s, bool) for s in switches)
-    if size not in REFINE_SIZES or not is_plain:
-        raise SettingsError(
-            f"net is {values!r}, expected size: {' | '.join(REFINE_SIZES)}, one_hand and "
-            "no_fusion: true | false, start: FILE | none"
-        )
-    net = RefineNet(REFINE_SIZES[size], both_hands=not switches[0], fusing=not switches[1])
+    start = values.get("start") or "none"
+    if not isinstance(start, str):
+        raise SettingsError(f"net.start is {start!r}, expected a file or none")
+    form = RefineForm(**{name: value for name, value in values.items() if name != "start"})
+    net = form.make()
     if start != "none":
+        begun = refiner_form(Path(start))
+        if begun is not None and begun.with_frames(form.frames) != form:
+            raise WeightsError(
+                f"weights {start} are of {begun}, expected {form}, windows of any length; name "
+                "other weights, or start: none"
+            )
         load_weights(net, Path(start))
     return net
 

@@ -3,13 +3,15 @@
 Usage::
 
     hdrvideo annotate BENCHMARK/clips/*.mp4 -o tracks --no-refine
-    python scripts/score_refine.py BENCHMARK tracks [--weights FILE ...] [-o table.md]
+    python scripts/score_refine.py BENCHMARK tracks [--refiner NAME=FILE ...] [-o table.md]
 
 All rows have the same raw poses under them, those of ``tracks`` (made with ``--no-refine``, so
 that confidence is the frames' own): *per frame* as they are, gaps bridged on straight lines; *hand
 model* each frame's quick fit; *One-Euro*, *zero-phase* the smoothers of ``motion/smooth.py``;
-*refined* with the shipped weights, and with each given file. Numbers are those of ``hdrvideo
-validate benchmark``, over all hands that count, so the rules are in docs/benchmark.md; further:
+*refined* with the shipped weights; and one row for each further refiner, of any kind that
+``hdrvideo train refine`` teaches (``--refiner gru=runs/ablation/gru/best.safetensors``; the file
+says what kind it is of and how long its windows are). Numbers are those of ``hdrvideo validate
+benchmark``, over all hands that count, so the rules are in docs/benchmark.md; further:
 
 * *half hidden*: MPJPE of hands hidden by half and more; *fastest*: of the tenth of hands whose true
   joints, wrist and all, move most from frame to frame.
@@ -18,7 +20,7 @@ validate benchmark``, over all hands that count, so the rules are in docs/benchm
   every ``--every``-th of them. Rows without a hand model's pose are fitted first. *truth* has its
   own.
 * *seam*: how much joints jump (second difference, wrist at the origin) in frames where a window of
-  the refiner begins, over the others.
+  the row's refiner begins, over the others (a usual window where the row has none).
 """
 
 import argparse
@@ -34,7 +36,7 @@ from score_real import table
 
 from hdrvideo.build import build_refiner
 from hdrvideo.config import MotionSettings
-from hdrvideo.errors import HdrVideoError
+from hdrvideo.errors import HdrVideoError, SettingsError
 from hdrvideo.handmodel import HandModel
 from hdrvideo.motion.stage import MotionStage
 from hdrvideo.motion.states import StateReader, with_turns
@@ -58,6 +60,8 @@ COLUMNS = {
     "mrrpe_both_found_mm": "MRRPE, mm",
     "accel_error_wrist_20j_runs3_mm_per_frame2": "acceleration error, mm/frame²",
 }
+# Rows without a refiner.
+PLAIN = ("per frame", "hand model", "One-Euro", "zero-phase")
 Way = Callable[[PoseTrack, FrameLedger], PoseTrack]
 
 
@@ -109,6 +113,43 @@ def staged(settings: MotionSettings, refiner: Refiner | None = None) -> Way:
     return way
 
 
+def refiner_ways(given: list[str]) -> tuple[dict[str, Way], dict[str, int]]:
+    """Give the rows of the shipped refiner and of further ones, and frames from window to window.
+
+    Args:
+        given: ``NAME=FILE``, or a file, which is called by its own name.
+
+    Raises:
+        SettingsError: Two rows would have one name.
+        WeightsError: A file cannot be used.
+    """
+    files: dict[str, Path | None] = {"refined": None}
+    for text in given:
+        name, mark, path = text.partition("=")
+        file = Path(path if mark else text)
+        name = name if mark else file.stem
+        if name in files or name in PLAIN:
+            raise SettingsError(f"--refiner names {name!r} twice; give each one a name: NAME=FILE")
+        files[name] = file
+    ways, hops = {}, {}
+    for name, file_or_none in files.items():
+        refiner = build_refiner(torch.device("cpu"), file_or_none)
+        ways[name], hops[name] = staged(MotionSettings(), refiner), refiner.hop
+    return ways, hops
+
+
+def plain_ways(reader: StateReader) -> dict[str, Way]:
+    """Give the rows without a refiner."""
+    plain = MotionSettings()
+    ways: tuple[Way, ...] = (
+        staged(replace(plain, smooth_seconds=0.0)),
+        lambda raw, ledger: fitted(raw, reader),
+        staged(replace(plain, causal=True)),
+        staged(plain),
+    )
+    return dict(zip(PLAIN, ways, strict=True))
+
+
 def fitted(raw: PoseTrack, reader: StateReader) -> PoseTrack:
     """Put the hand model on each frame by itself."""
     camera = raw.meta.camera
@@ -135,7 +176,7 @@ def speed(truth: ClipTruth) -> NDArray[np.float64]:
     return np.asarray(np.concatenate([np.full((1, 2), np.nan), moved]), dtype=np.float64)
 
 
-def score(clips: list[Clip], tracks: list[PoseTrack], limit_mm: float) -> list[str]:
+def score(clips: list[Clip], tracks: list[PoseTrack], limit_mm: float, hop: int) -> list[str]:
     """Give a row's numbers."""
     compared = [compare(c.truth, t.uv_px, t.xyz_cam_mm) for c, t in zip(clips, tracks, strict=True)]
     sums = [clip_sums(c, METRICS) for c in compared]
@@ -144,19 +185,25 @@ def score(clips: list[Clip], tracks: list[PoseTrack], limit_mm: float) -> list[s
     row = [f"{float(values[n]):.{3 if n.startswith('auc') else 1}f}" for n in COLUMNS]
     hidden = pooled(compared, lambda c: c.truth.hidden_share >= 0.5)
     quick = pooled(compared, lambda c: speed(c.truth) > limit_mm)
-    return [*row, f"{hidden:.1f}", f"{quick:.1f}", f"{seam(tracks):.2f}"]
+    return [*row, f"{hidden:.1f}", f"{quick:.1f}", f"{seam(tracks, hop):.2f}"]
 
 
-def seam(tracks: list[PoseTrack]) -> float:
-    """Give the mean jump where windows begin, over that elsewhere."""
+def seam(tracks: list[PoseTrack], hop: int) -> float:
+    """Give the mean jump where windows begin, every ``hop`` frames, over that elsewhere."""
     jumps: dict[bool, list[NDArray[np.floating]]] = {True: [], False: []}
     for track in tracks:
         second = np.linalg.norm(np.diff(track.xyz_rel_mm, n=2, axis=0), axis=-1).mean(axis=-1)
-        begins = track.frame_index[1:-1] % HOP_FRAMES == 0
+        begins = track.frame_index[1:-1] % hop == 0
         for is_seam, parts in jumps.items():
             chosen = second[begins == is_seam]
             parts.append(chosen[np.isfinite(chosen)])
-    return float(np.concatenate(jumps[True]).mean() / np.concatenate(jumps[False]).mean())
+    return mean(jumps[True]) / mean(jumps[False])
+
+
+def mean(parts: list[NDArray[np.floating]]) -> float:
+    """Give the mean of all parts; NaN where there is nothing."""
+    values = np.concatenate(parts)
+    return float(values.mean()) if len(values) else float("nan")
 
 
 def pooled(compared: list[Comparison], which: Callable[[Comparison], NDArray[np.bool_]]) -> float:
@@ -165,7 +212,7 @@ def pooled(compared: list[Comparison], which: Callable[[Comparison], NDArray[np.
     for c in compared:
         error = c.distance_wrist_mm[..., 1:].mean(axis=-1)
         values.append(error[which(c) & c.match.found])
-    return float(np.concatenate(values).mean())
+    return mean(values)
 
 
 Posed = tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
@@ -205,30 +252,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("benchmark", type=Path)
     parser.add_argument("tracks", type=Path)
-    parser.add_argument("--weights", type=Path, action="append", default=[])
+    parser.add_argument("--refiner", action="append", default=[], metavar="[NAME=]FILE")
     parser.add_argument("--every", type=int, default=8)
     parser.add_argument("-o", "--out", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     try:
+        refining, hops = refiner_ways(args.refiner)
         clips = load_clips(args.benchmark, args.tracks)
         reader = StateReader()
-        plain = MotionSettings()
-        ways: dict[str, Way] = {
-            "per frame": staged(replace(plain, smooth_seconds=0.0)),
-            "hand model": lambda raw, ledger: fitted(raw, reader),
-            "One-Euro": staged(replace(plain, causal=True)),
-            "zero-phase": staged(plain),
-        }
-        ways["refined"] = staged(MotionSettings(), build_refiner(torch.device("cpu")))
-        for path in args.weights:
-            ways[path.stem] = staged(MotionSettings(), build_refiner(torch.device("cpu"), path))
         limit_mm = fastest(clips)
         head = [*COLUMNS.values(), "half hidden, MPJPE", "fastest, MPJPE", "seam"]
         rows = []
-        for name, way in ways.items():
+        for name, way in (plain_ways(reader) | refining).items():
             tracks = [way(c.raw, c.ledger) for c in clips]
-            cells = score(clips, tracks, limit_mm)
+            cells = score(clips, tracks, limit_mm, hops.get(name, HOP_FRAMES))
             posed = [
                 t if np.isfinite(t.turn_rad).any() else fitted(as_raw(t), reader) for t in tracks
             ]

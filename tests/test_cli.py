@@ -298,6 +298,8 @@ def test_doctor_and_bench_and_version_print(tmp_path: Path) -> None:
     assert bench.exit_code == 0, bench.output
     for stage in ("decode ", "decode + pose + track", "write", "all together"):
         assert stage in bench.output
+    for part in ("decode (waited for)", "find and read", "masks", "painting", "motion", "the rest"):
+        assert f"    {part} " in bench.output
 
 
 def test_public_names_are_pinned() -> None:

@@ -13,8 +13,10 @@ from hdrvideo.config import MotionSettings
 from hdrvideo.errors import ShapeError
 from hdrvideo.geometry import Camera
 from hdrvideo.motion.fuse import fill
+from hdrvideo.motion.recurrent import GruNet, TcmrNet
 from hdrvideo.motion.refine import RefinedWindow, RefineNet, RefineSize
-from hdrvideo.motion.stage import NEAREST_MM, MotionStage
+from hdrvideo.motion.stage import CONTEXT_FRAMES, NEAREST_MM, MotionStage
+from hdrvideo.motion.states import HandPoseTrack
 from hdrvideo.motion.windows import WINDOW_FRAMES, Refiner, blend, grid
 from hdrvideo.track import ABSENT, BRIDGED, IS_BRIDGED, concatenate
 
@@ -36,10 +38,10 @@ class Filling:
         return RefinedWindow(filled, still, still, filled, 4 * states.confidence - 2)
 
 
-def shaken_net() -> RefineNet:
+def shaken_net(kind=RefineNet):
     """Give an untrained net whose last layers say something."""
     torch.manual_seed(0)
-    net = RefineNet(TINY).eval().requires_grad_(requires_grad=False)
+    net = kind(TINY).eval().requires_grad_(requires_grad=False)
     net.said[-1].weight.normal_(0, 0.05)
     return net
 
@@ -122,6 +124,16 @@ def test_a_net_that_changes_nothing_gives_the_fitted_hands(n):
     np.testing.assert_allclose(sure, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("frames", "hop"), [(24, 12), (16, 8), (9, 4), (5, 2), (1, 1)])
+def test_windows_begin_half_a_window_apart(frames, hop):
+    net = Filling()
+    refiner = Refiner(net, READER, CPU, frames=frames)
+    assert (refiner.frames, refiner.hop) == (frames, hop)
+    refine(net, make_practice(30, 0), frames=frames)
+    assert max(t for _, t in net.batches) == frames
+    assert sum(b for b, _ in net.batches) == len(grid(0, 30, frames=frames, hop=hop))
+
+
 def test_states_are_made_steady_without_a_lag():
     track = make_practice(61, 1, noise_px=3, noise_mm=10)
     shaken, _ = refine(Filling(), track)
@@ -142,17 +154,21 @@ def test_windows_of_one_length_go_through_the_net_together_but_not_too_many():
     assert {t for _, t in net.batches} == {12, 24, 18, 6}
 
 
-def test_inner_frames_do_not_know_how_the_clip_was_cut():
+@pytest.mark.parametrize(
+    ("kind", "frames"),
+    [(RefineNet, 24), (RefineNet, 5), (RefineNet, 9), (RefineNet, 25), (GruNet, 24), (TcmrNet, 7)],
+)
+def test_inner_frames_do_not_know_how_the_clip_was_cut(kind, frames):
     track = make_practice(90, 2, noise_px=2, noise_mm=5, gaps=((0, 40, 44), (1, 60, 70)))
-    net = shaken_net()
-    whole, sure = refine(net, track)
+    net = shaken_net(kind)
+    whole, sure = refine(net, track, frames=frames)
     plain, _ = refine(Filling(), track)
     assert (whole.xyz_cam_mm - plain.xyz_cam_mm).abs().mean() > 0.5
+    # A hand is filled from its gap's ends, wherever windows lie.
+    edge = max(frames, 11)
     for first, stop in ((17, 90), (0, 66), (25, 77)):
-        part, part_sure = refine(net, track, first, slice(first, stop))
-        own = slice(
-            first + WINDOW_FRAMES if first else 0, stop - WINDOW_FRAMES if stop < 90 else 90
-        )
+        part, part_sure = refine(net, track, first, slice(first, stop), frames=frames)
+        own = slice(first + edge if first else 0, stop - edge if stop < 90 else 90)
         there = slice(own.start - first, own.stop - first)
         torch.testing.assert_close(part.xyz_cam_mm[there], whole.xyz_cam_mm[own], rtol=0, atol=0.3)
         np.testing.assert_allclose(part_sure[there], sure[own], atol=5e-3)
@@ -231,6 +247,25 @@ def test_however_the_pushes_are_cut_the_stage_refines_alike():
         np.testing.assert_array_equal(other_ledger.reason, whole[1].reason)
 
 
+@pytest.mark.parametrize(("frames", "more"), [(5, 0), (WINDOW_FRAMES, 0), (40, 16)])
+def test_the_stage_reads_as_far_as_windows_reach(frames, more):
+    own, n = 20, 400
+    lengths = []
+
+    class Counting(Refiner):
+        def __call__(self, first, seconds, uv_px, xyz_mm, confidence, *_):
+            lengths.append(len(seconds))
+            pose = torch.zeros(*confidence.shape[:2], 16, 3)
+            still = HandPoseTrack(pose, torch.zeros(*pose.shape[:2], 12), torch.from_numpy(xyz_mm))
+            return still, confidence
+
+    track = stage_track([], n)
+    refiner = Counting(Filling(), READER, CPU, frames=frames)
+    refined, _ = run(track, make_ledger(track), MotionSettings(own_frames=own), refiner)
+    assert len(refined) == n
+    assert max(lengths) == own + 2 * (CONTEXT_FRAMES + more)
+
+
 def test_short_gaps_are_filled_and_marked_and_long_ones_stay():
     track = stage_track(GAPS)
     ledger = make_ledger(track)
@@ -286,9 +321,11 @@ def test_no_joint_comes_too_near():
 
 
 def test_causal_asks_no_refiner():
-    def refuse(*_):
-        raise AssertionError
+    class Refusing(Refiner):
+        def __call__(self, *_):
+            raise AssertionError
 
+    refuse = Refusing(Filling(), READER, CPU)
     track = stage_track(GAPS)
     settings = MotionSettings(causal=True)
     ours, _ = run(track, make_ledger(track), settings, refuse)

@@ -11,7 +11,8 @@ from practice_tracks import make_practice
 from safetensors.torch import load_file, save_file
 from train_runs import read_table, run_train, write_settings
 
-from hdrvideo.checkpoint import load_weights
+from hdrvideo.build import build_refiner
+from hdrvideo.checkpoint import load_weights, read_note
 from hdrvideo.config import build_settings, read_yaml
 from hdrvideo.errors import DataError, SettingsError, ShapeError, WeightsError, WriteError
 from hdrvideo.motion.refine import SIZES, RefineNet, RefineSize
@@ -164,6 +165,21 @@ def test_it_learns(data, tmp_path):
     assert (tmp_path / "run" / "best.safetensors").is_file()
 
 
+@pytest.mark.parametrize("kind", ["gru", "tcmr"])
+@pytest.mark.parametrize("frames", [5, 16])
+def test_its_peers_learn_with_windows_of_any_length(data, tmp_path, kind, frames):
+    values = settings(data, net={"kind": kind}, windows={"frames": frames}, weights={})
+    config = write_settings(tmp_path / "refine.yaml", values | {"loop": asdict(loop(2))})
+    metrics = train_net("refine", config, tmp_path / "run", resume=False, device="cpu")
+    assert np.isfinite(list(metrics.values())).all()
+    rows = read_table(tmp_path / "run" / "log.csv")
+    assert float(rows[1]["motion"]) > 0
+    path = tmp_path / "run" / "best.safetensors"
+    assert read_note(path, "form") == {"kind": kind, "frames": frames}
+    refiner = build_refiner(torch.device("cpu"), path)
+    assert (refiner.frames, refiner.hop) == (frames, frames // 2)
+
+
 def test_stopped_and_resumed_is_the_same_as_in_one_go(data, tmp_path):
     """The discriminator goes on as well."""
     train(task(data), loop(4), tmp_path / "whole", resume=False)
@@ -250,8 +266,8 @@ def test_a_run_leaves_weights_that_fit_and_its_recipe(data, tmp_path):
         ({"batch": 0}, "batch is 0, expected a whole number from 1"),
         ({"seed": -1}, "seed is -1"),
         ({"discriminator_rate": 0}, "discriminator_rate is 0, expected"),
-        ({"net": "small"}, "net is 'small', expected some of no_fusion, one_hand, size, start"),
-        ({"net": {"width": 3}}, "net is {'width': 3}, expected some of no_fusion"),
+        ({"net": "small"}, "net is 'small', expected some of kind, no_fusion, one_hand, size, st"),
+        ({"net": {"width": 3}}, "net is {'width': 3}, expected some of kind, no_"),
     ],
 )
 def test_wrong_settings_are_refused(data, tmp_path, change, text):
@@ -280,11 +296,24 @@ def test_a_refiner_is_made_as_told(tmp_path):
         make_refine({"start": str(tmp_path / "gone.safetensors")})
 
 
-@pytest.mark.parametrize(
-    "values", [{"size": "huge"}, {"start": 3}, {"one_hand": 1}, {"no_fusion": "yes"}]
+KNOWN = (
+    r"expected kind: deformer \| gru \| tcmr, size: small \| paper, one_hand and no_fusion: true \|"
 )
-def test_a_refiner_that_cannot_be_made_is_refused(values):
-    text = r"expected size: small \| paper, one_hand and no_fusion: true \| false, start: FILE"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"size": "huge"}, f"net is .*'huge'.*{KNOWN}"),
+        ({"size": ["small"]}, KNOWN),
+        ({"kind": "lstm"}, f"net is .*'lstm'.*{KNOWN}"),
+        ({"one_hand": 1}, KNOWN),
+        ({"no_fusion": "yes"}, KNOWN),
+        ({"start": 3}, "net.start is 3, expected a file or none"),
+        ({"kind": "gru", "no_fusion": True}, "no_fusion is true and net.kind gru, which fuses no"),
+    ],
+)
+def test_a_refiner_that_cannot_be_made_is_refused(values, text):
     with pytest.raises(SettingsError, match=text):
         make_refine(values)
 

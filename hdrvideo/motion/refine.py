@@ -86,21 +86,37 @@ class RefinedWindow:
     sure_logit: Tensor
 
 
-class RefineNet(nn.Module):
-    """The refiner's net; see the head of this file."""
+@dataclass(frozen=True)
+class Reading:
+    """What a net reads of B windows of T frames before it mixes frames.
 
-    def __init__(
-        self, size: RefineSize = SIZES["small"], *, both_hands: bool = True, fusing: bool = True
-    ) -> None:
-        """Make it, untrained.
+    Attributes:
+        filled: ``(B, 2, T, 99)`` what frames said, gaps filled.
+        smooth: ``(B, 2, T, 99)`` its zero-phase smoothing.
+        unit: ``(B, 2, 1, 99)`` what a difference of 1 from it means.
+        token: ``(B, 2, T, wide)`` each frame's hand by itself.
+    """
+
+    filled: Tensor
+    smooth: Tensor
+    unit: Tensor
+    token: Tensor
+
+
+class WindowNet(nn.Module):
+    """What every refiner's net has: hands as tokens, states as differences from a smoothing."""
+
+    groups: Tensor
+
+    def __init__(self, size: RefineSize, *, both_hands: bool) -> None:
+        """Make what turns each frame's hand into a token.
 
         Args:
             size: How large.
-            both_hands: Let each hand attend to the other.
-            fusing: Fuse frames; without, each one's own state is the answer.
+            both_hands: Tell each hand of the other.
         """
         super().__init__()
-        self.both_hands, self.fusing = both_hands, fusing
+        self.both_hands = both_hands
         self.finger = nn.Linear(_PER_FINGER, size.part)
         self.palm = nn.Linear(_OF_PALM, size.part)
         self.part = nn.Parameter(0.02 * torch.randn(1 + len(FINGERS), size.part))
@@ -109,60 +125,28 @@ class RefineNet(nn.Module):
         )
         self.join = nn.Linear(size.part * (1 + len(FINGERS)), size.wide)
         self.missing = nn.Parameter(0.02 * torch.randn(size.wide))
-        self.layers = nn.ModuleList(
-            TimeLayer(size.wide, size.heads, size.dropout, both_hands=both_hands)
-            for _ in range(size.layers)
-        )
-        self.norm = nn.LayerNorm(size.wide)
-        self.said = nn.Sequential(
-            nn.Linear(size.wide, 2 * size.wide), nn.GELU(),
-            nn.Linear(2 * size.wide, 3 * N_STATE + 2 * N_GROUPS),
-        )  # fmt: skip
-        self.sure = nn.Sequential(
-            nn.Linear(size.wide, size.wide), nn.GELU(), nn.Linear(size.wide, N_JOINTS)
-        )
-        self.decay = nn.Parameter(torch.full((N_GROUPS,), math.log(1 / 0.06)), fusing)
         groups = torch.cat([torch.arange(N_TURNS).repeat_interleave(6), torch.full((3,), N_TURNS)])
         self.register_buffer("groups", groups, persistent=False)
-        for parameter in self.said[-1].parameters():
-            nn.init.zeros_(parameter)
 
-    groups: Tensor
+    def read(self, states: HandStates, joints_mm: Tensor) -> Reading:
+        """Read windows; arguments as of :meth:`RefineNet.forward`."""
+        filled, away = fill(states.state, states.seen, states.seconds)
+        filled = with_turns(filled)
+        trust = states.seen * states.confidence.mean(dim=-1).clamp_min(0.05)
+        smooth = smoothed(filled, trust, states.seconds, SIGMA_SECONDS)
+        token = self._tokens(states, joints_mm, filled, smooth, away)
+        return Reading(filled, smooth, _units(smooth, states.seen), token)
 
-    def forward(self, states: HandStates, joints_mm: Tensor) -> RefinedWindow:
-        """Refine windows.
+    def state_of(self, read: Reading, said: Tensor, gate: Tensor) -> Tensor:
+        """Give states: the smoothing, each frame's own detail through a gate, and what is said.
 
         Args:
-            states: B windows of T frames.
-            joints_mm: ``(B, 2, T, 21, 3)`` the fitted hands' joints from the wrist; zero where a
-                hand was not seen.
+            read: The windows.
+            said: ``(B, 2, T, 99)`` differences, in units.
+            gate: ``(B, 2, T, 17)`` log odds that a turn's detail, or the place's, is to be kept.
         """
-        seen, seconds = states.seen, states.seconds
-        filled, away = fill(states.state, seen, seconds)
-        filled = with_turns(filled)
-        trust = seen * states.confidence.mean(dim=-1).clamp_min(0.05)
-        smooth = smoothed(filled, trust, seconds, SIGMA_SECONDS)
-        token = self._tokens(states, joints_mm, filled, smooth, away)
-        for layer in self.layers:
-            token = layer(token, seconds)
-        token = self.norm(token)
-        said = self.said(token)
-        state, ahead, back = said[..., : 3 * N_STATE].unflatten(-1, (3, N_STATE)).unbind(-2)
-        gate, own = said[..., 3 * N_STATE :].unflatten(-1, (2, N_GROUPS)).unbind(-2)
-        unit = _units(smooth, seen)
-        gate = torch.sigmoid(gate + _GATE_BIAS)[..., self.groups]
-        state = smooth + gate * (filled - smooth) + unit * state
-        step = smooth[:, :, 1:] - smooth[:, :, :-1]
-        still = torch.zeros_like(smooth[:, :, :1])
-        ahead = unit * ahead + torch.cat([step, still], dim=2)
-        back = unit * back - torch.cat([still, step], dim=2)
-        fused = state
-        if self.fusing:
-            apart = (seconds[:, :, None] - seconds[:, None, :]).abs()[:, None, :, :, None]
-            log_weight = own[:, :, :, None] - self.decay.exp() * apart
-            fused = fuse(reach(state, ahead, back), log_weight, self.groups)
-        sure = self.sure(token) + 2 * (states.confidence - 0.5)
-        return RefinedWindow(state, ahead, back, fused, sure)
+        share = torch.sigmoid(gate + _GATE_BIAS)[..., self.groups]
+        return read.smooth + share * (read.filled - read.smooth) + read.unit * said
 
     def _tokens(
         self, states: HandStates, joints_mm: Tensor, filled: Tensor, smooth: Tensor, away: Tensor
@@ -212,6 +196,60 @@ class RefineNet(nn.Module):
         return token + (1 - seen) * self.missing
 
 
+class RefineNet(WindowNet):
+    """The refiner's net; see the head of this file."""
+
+    def __init__(
+        self, size: RefineSize = SIZES["small"], *, both_hands: bool = True, fusing: bool = True
+    ) -> None:
+        """Make it, untrained.
+
+        Args:
+            size: How large.
+            both_hands: Let each hand attend to the other.
+            fusing: Fuse frames; without, each one's own state is the answer.
+        """
+        super().__init__(size, both_hands=both_hands)
+        self.fusing = fusing
+        self.layers = nn.ModuleList(
+            TimeLayer(size.wide, size.heads, size.dropout, both_hands=both_hands)
+            for _ in range(size.layers)
+        )
+        self.norm = nn.LayerNorm(size.wide)
+        self.said = saying(size.wide, 3 * N_STATE + 2 * N_GROUPS)
+        self.sure = perceptron(size.wide, size.wide, N_JOINTS)
+        self.decay = nn.Parameter(torch.full((N_GROUPS,), math.log(1 / 0.06)), fusing)
+
+    def forward(self, states: HandStates, joints_mm: Tensor) -> RefinedWindow:
+        """Refine windows.
+
+        Args:
+            states: B windows of T frames.
+            joints_mm: ``(B, 2, T, 21, 3)`` the fitted hands' joints from the wrist; zero where a
+                hand was not seen.
+        """
+        seconds = states.seconds
+        read = self.read(states, joints_mm)
+        token, smooth, unit = read.token, read.smooth, read.unit
+        for layer in self.layers:
+            token = layer(token, seconds)
+        token = self.norm(token)
+        said = self.said(token)
+        state, ahead, back = said[..., : 3 * N_STATE].unflatten(-1, (3, N_STATE)).unbind(-2)
+        gate, own = said[..., 3 * N_STATE :].unflatten(-1, (2, N_GROUPS)).unbind(-2)
+        state = self.state_of(read, state, gate)
+        step = smooth[:, :, 1:] - smooth[:, :, :-1]
+        still = torch.zeros_like(smooth[:, :, :1])
+        ahead = unit * ahead + torch.cat([step, still], dim=2)
+        back = unit * back - torch.cat([still, step], dim=2)
+        fused = state
+        if self.fusing:
+            apart = (seconds[:, :, None] - seconds[:, None, :]).abs()[:, None, :, :, None]
+            log_weight = own[:, :, :, None] - self.decay.exp() * apart
+            fused = fuse(reach(state, ahead, back), log_weight, self.groups)
+        return RefinedWindow(state, ahead, back, fused, sureness(self.sure, token, states))
+
+
 class SpatialLayer(nn.Module):
     """A transformer's layer over the parts of one hand in one frame."""
 
@@ -222,7 +260,7 @@ class SpatialLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.feed = _feed_forward(width)
+        self.feed = perceptron(width, 2 * width, width)
 
     def forward(self, parts: Tensor) -> Tensor:
         """Mix ``(..., P, width)``."""
@@ -243,7 +281,7 @@ class TimeLayer(nn.Module):
         self.own = TimeAttention(width, heads)
         self.other = TimeAttention(width, heads) if both_hands else None
         self.norm = nn.LayerNorm(width)
-        self.feed = _feed_forward(width)
+        self.feed = perceptron(width, 2 * width, width)
 
     def forward(self, token: Tensor, seconds: Tensor) -> Tensor:
         """Mix ``(B, 2, T, width)`` at times ``(B, T)``."""
@@ -290,8 +328,23 @@ def _turned(x: Tensor, angle: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
-def _feed_forward(width: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+def perceptron(width: int, inner: int, out: int) -> nn.Sequential:
+    """Make two linear layers with a bend between them."""
+    return nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, out))
+
+
+def saying(width: int, out: int) -> nn.Sequential:
+    """Make the layers that say states: untrained they say nothing."""
+    layers = perceptron(width, 2 * width, out)
+    for parameter in layers[-1].parameters():
+        nn.init.zeros_(parameter)
+    return layers
+
+
+def sureness(layers: nn.Module, token: Tensor, states: HandStates) -> Tensor:
+    """Give the log odds that joints are right: what frames were sure of, and what a net says."""
+    sure: Tensor = layers(token) + 2 * (states.confidence - 0.5)
+    return sure
 
 
 def _palms(smooth: Tensor, seen: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ from hdrvideo.track import (
 
 # A frame hangs on neighbours within the smoother's reach and on those that tell its speed; each of
 # those on the refiner's windows; a bridged one of those on the two ends of its gap.
+# Longer windows than the usual ones add to it.
 CONTEXT_FRAMES = REACH_FRAMES + SPEED_FRAMES + WINDOW_FRAMES + BRIDGE_FRAMES + 1
 # What the refiner counts in the picture, beside the frames' own joints.
 _PICTURE_SHARE = 0.4
@@ -54,6 +55,8 @@ class MotionStage:
     def __init__(self, settings: MotionSettings, refiner: Refiner | None = None) -> None:
         self._settings = settings
         self._refiner = None if settings.causal else refiner
+        longer = 0 if self._refiner is None else self._refiner.frames - WINDOW_FRAMES
+        self._context = CONTEXT_FRAMES + max(longer, 0)
         self._track: PoseTrack | None = None
         self._ledger: FrameLedger | None = None
         self._first = 0
@@ -92,7 +95,7 @@ class MotionStage:
                 self._owned,
                 self._first + len(self._track),
                 own=self._settings.own_frames,
-                context=CONTEXT_FRAMES,
+                context=self._context,
                 is_end=is_end,
             )
             if window is None:
@@ -104,7 +107,7 @@ class MotionStage:
             )
             yield track.rows(*window.own), ledger.rows(*window.own)
             self._owned = window.own_stop
-            keep_from = max(self._owned - CONTEXT_FRAMES, self._first)
+            keep_from = max(self._owned - self._context, self._first)
             drop = keep_from - self._first
             self._track = self._track.rows(drop, len(self._track))
             self._ledger = self._ledger.rows(drop, len(self._ledger))

@@ -21,7 +21,7 @@ from hdrvideo.motion.refine import RefinedWindow
 from hdrvideo.motion.states import HandPoseTrack, HandStates, StateReader, fitted_joints, with_turns
 
 WINDOW_FRAMES: Final = 24
-HOP_FRAMES: Final = 12
+HOP_FRAMES: Final = WINDOW_FRAMES // 2
 # Standard deviation of that smoothing.
 STEADY_SECONDS: Final = 0.05
 # Windows that go through the net together.
@@ -74,7 +74,12 @@ def blend(parts: list[tuple[int, int, Tensor]], first: int, n: int) -> Tensor:
 
 
 class Refiner:
-    """Refines tracks; see the head of this file."""
+    """Refines tracks; see the head of this file.
+
+    Attributes:
+        frames: Frames of a window.
+        hop: Frames from window to window.
+    """
 
     def __init__(
         self,
@@ -83,7 +88,7 @@ class Refiner:
         device: torch.device,
         *,
         frames: int = WINDOW_FRAMES,
-        hop: int = HOP_FRAMES,
+        hop: int | None = None,
         steady_seconds: float = STEADY_SECONDS,
     ) -> None:
         """Take the net.
@@ -93,11 +98,12 @@ class Refiner:
             reader: Turns joints into states and back.
             device: Where the net is.
             frames: Frames of a window, as it was taught.
-            hop: Frames from window to window.
+            hop: Frames from window to window; None = half a window.
             steady_seconds: Standard deviation of the last smoothing; 0 = none.
         """
         self._net, self._reader, self._device = net, reader, device
-        self._frames, self._hop, self._steady_seconds = frames, hop, steady_seconds
+        self.frames, self.hop = frames, max(frames // 2, 1) if hop is None else hop
+        self._steady_seconds = steady_seconds
 
     def __call__(
         self,
@@ -125,10 +131,23 @@ class Refiner:
             and how sure each joint is, ``(T, 2, 21)`` in 0..1.
         """
         states = self._reader.read(seconds, uv_px, xyz_mm, confidence, visible, camera.matrix)
+        state, sure_logit = self.refine_states(first, states)
+        return self._reader.place(state), sure_logit.sigmoid().numpy()
+
+    def refine_states(self, first: int, states: HandStates) -> tuple[Tensor, Tensor]:
+        """Refine the states of T frames.
+
+        Args:
+            first: Number of the first frame in its clip.
+            states: One window of T frames; each is cut into those that the net was taught with.
+
+        Returns:
+            States ``(T, 2, 99)`` and the log odds that joints are right, ``(T, 2, 21)``.
+        """
         # A gap may be longer than a window: what does not see a hand says what the others do.
         filled = with_turns(fill(states.state, states.seen, states.seconds)[0])[0]
-        t = len(seconds)
-        windows = grid(first, t, frames=self._frames, hop=self._hop)
+        t = states.seconds.shape[1]
+        windows = grid(first, t, frames=self.frames, hop=self.hop)
         cuts = [(max(a, first) - first, min(b, first + t) - first) for a, b in windows]
         parts: list[list[tuple[int, int, Tensor]]] = [[], []]
         for chosen in _alike(cuts, _BATCH):
@@ -147,7 +166,7 @@ class Refiner:
         if self._steady_seconds > 0:
             even, seconds_of = torch.ones(1, 2, t), (states.seconds, self._steady_seconds)
             state = smoothed(state.transpose(0, 1)[None], even, *seconds_of)[0].transpose(0, 1)
-        return self._reader.place(state), sure.sigmoid().numpy()
+        return state, sure
 
     def _refined(self, windows: list[HandStates]) -> RefinedWindow:
         joined = HandStates.join(windows)

@@ -49,7 +49,8 @@ class Task(Protocol):
     """What is trained: a net, its lessons and its examination.
 
     A task that trains more than its net (inside :meth:`losses`) is also a
-    :class:`hdrvideo.train.state.HasExtra`, so that it can be resumed.
+    :class:`hdrvideo.train.state.HasExtra`, so that it can be resumed; one whose net is not told by
+    its tensors alone a :class:`hdrvideo.train.state.HasForm`.
 
     Attributes:
         net: The net, trained in place. No batch norm: its numbers would differ between workers.
@@ -180,6 +181,7 @@ def train(task: Task, settings: LoopSettings, out: Path, *, resume: bool) -> dic
         net = workers.share(placed)
         state = TrainState.fresh(placed, settings.weight_decay, settings.slow)
         state.extra = task if isinstance(task, files.HasExtra) else None
+        state.form = task.form() if isinstance(task, files.HasForm) else None
         if resume:
             files.load_state(state, out / files.LAST)
         workers.wait()

@@ -13,6 +13,7 @@ from hdrvideo.config import check_folders, check_number
 from hdrvideo.datatypes import U8
 from hdrvideo.errors import DataError, SettingsError
 from hdrvideo.handmodel import HandModel
+from hdrvideo.motion.form import KINDS
 from hdrvideo.motion.states import N_TURNS, HandStates, StateReader
 from hdrvideo.penetration import HandSpheres
 from hdrvideo.train.adversary import MotionAdversary
@@ -104,11 +105,11 @@ class RefineTask:
         self._model = HandModel()
         self._spheres = HandSpheres(self._model)
         reader = StateReader(self._model)
-        tracks = _studied(recipe.data.tracks, "train", reader)
+        tracks = studied(recipe.data.tracks, "train", reader)
         self._windows = Windows(tracks, recipe.windows, self._model)
         self._adversary = MotionAdversary(N_TURNS - 1, recipe.discriminator_rate, seed=recipe.seed)
-        self._checks = _check_windows(
-            _studied(recipe.data.held_out, "test", reader), recipe.windows.frames, self._model
+        self._checks = check_windows(
+            studied(recipe.data.held_out, "test", reader), recipe.windows.frames, self._model
         )
 
     def describe(self) -> dict[str, Any]:
@@ -133,6 +134,11 @@ class RefineTask:
         adversary = self._adversary if weights.fooled else None
         spheres = self._spheres.to(batch["joints_mm"].device) if weights.overlap else None
         return refine_loss(out, true_of(batch), self._model, weights, adversary, spheres)
+
+    def form(self) -> dict[str, Any]:
+        """Give the net's form; see :class:`hdrvideo.motion.form.RefineForm`."""
+        net = {name: value for name, value in self._made_as.items() if name != "start"}
+        return {"kind": KINDS[0], **net, "frames": self._recipe.windows.frames}
 
     def extra_state(self) -> dict[str, Tensor]:
         """Give what is trained beside the net: the discriminator with its optimiser."""
@@ -160,14 +166,23 @@ class RefineTask:
         return said
 
 
-def _studied(folders: tuple[str, ...], split: str, reader: StateReader) -> list[StudyTrack]:
+def studied(folders: tuple[str, ...], split: str, reader: StateReader) -> list[StudyTrack]:
+    """Read folders of practice tracks of a split and make them ready.
+
+    Raises:
+        DataError: A folder is missing, holds nothing of use, or is of the other split.
+    """
     return [
         study(track, reader) for folder in folders for track in load_folder(Path(folder), split)
     ]
 
 
-def _check_windows(tracks: list[StudyTrack], frames: int, model: HandModel) -> list[Batch]:
-    """Cut held-out tracks into windows, side by side, as they are."""
+def check_windows(tracks: list[StudyTrack], frames: int, model: HandModel) -> list[Batch]:
+    """Cut held-out tracks into windows, side by side, as they are.
+
+    Raises:
+        DataError: All are shorter than a window.
+    """
     windows: list[tuple[HandStates, TrueStates]] = []
     for track in tracks:
         for start in range(0, len(track) - frames + 1, frames):

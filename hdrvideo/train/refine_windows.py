@@ -20,6 +20,7 @@ from hdrvideo.config import check_number
 from hdrvideo.errors import DataError
 from hdrvideo.hand import palm_length
 from hdrvideo.handmodel import HandModel, mirror_pose, pose_to_matrices
+from hdrvideo.motion.form import MOST_FRAMES
 from hdrvideo.motion.states import (
     PALM_MM,
     HandStates,
@@ -63,7 +64,7 @@ class WindowSettings:
     noise: float = 0.06
 
     def __post_init__(self) -> None:
-        check_number("frames", self.frames, 2, 1000, whole=True)
+        check_number("frames", self.frames, 2, MOST_FRAMES, whole=True)
         for stride in self.strides:
             check_number("strides", stride, 1, 100, whole=True)
         check_number("turn_deg", self.turn_deg, 0, 180)

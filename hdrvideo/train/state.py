@@ -37,6 +37,14 @@ class HasExtra(Protocol):
         """
 
 
+@runtime_checkable
+class HasForm(Protocol):
+    """A task whose net cannot be told by its tensors alone."""
+
+    def form(self) -> dict[str, Any]:
+        """Give as plain JSON values what is to be known of the net whose weights these are."""
+
+
 @dataclass
 class TrainState:
     """All that changes while a net is trained; what ``last.safetensors`` holds.
@@ -51,6 +59,7 @@ class TrainState:
         metrics: Of the latest check.
         best: Best value so far of the metric that decides; None before the first check.
         extra: Has more that changes; None = nothing has.
+        form: Is written beside the weights to ship; None = nothing is.
     """
 
     net: nn.Module
@@ -61,6 +70,7 @@ class TrainState:
     metrics: dict[str, float] = field(default_factory=dict)
     best: float | None = None
     extra: HasExtra | None = None
+    form: dict[str, Any] | None = None
 
     @classmethod
     def fresh(cls, net: nn.Module, weight_decay: float, slow: Collection[str] = ()) -> "TrainState":
@@ -172,12 +182,14 @@ def load_state(state: TrainState, path: Path) -> None:
 
 
 def save_best(state: TrainState, settings: dict[str, Any], path: Path) -> None:
-    """Write the averaged weights as fp16, the file to ship, with step, metrics and settings."""
+    """Write the averaged weights as fp16, the file to ship; step, metrics and more beside them."""
     tensors = {
         name: value.half() if value.is_floating_point() else value
         for name, value in state.averaged.state_dict().items()
     }
     told = {"step": state.step, "metrics": state.metrics, "settings": settings}
+    if state.form is not None:
+        told["form"] = state.form
     write_tensors(path, tensors, {name: json.dumps(value) for name, value in told.items()})
 
 
