@@ -30,9 +30,9 @@ import torch
 from torch import Tensor, nn
 
 from hdrvideo.frame.hdrm import find_regions, grow, paint_weight
-from hdrvideo.rivals.holes import PAPER, SMALL, HolesNet, HolesSize
+from hdrvideo.rivals.holes import PAPER, SIZES, SMALL, HolesNet, HolesSize
 
-__all__ = ["PAPER", "SMALL", "PcnetContentNet"]
+__all__ = ["PAPER", "SIZES", "SMALL", "PcnetContentNet"]
 
 # ImageNet's; what is erased becomes 0, the mean colour.
 _MEAN: Final = (0.485, 0.456, 0.406)
