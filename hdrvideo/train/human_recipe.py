@@ -29,7 +29,7 @@ from torch.nn import functional
 from hdrvideo.config import check_number
 from hdrvideo.datatypes import U8
 from hdrvideo.rivals.human_deocclusion import TEMPLATE_PX, HumanDeocclusion
-from hdrvideo.train.bare_crops import BareExample
+from hdrvideo.train.bare_crops import BareExample, draw_crop
 from hdrvideo.train.hand_parts import hand_parts
 from hdrvideo.train.paint_lessons import PaintLessons, PaintRecipe, stack_crops
 from hdrvideo.train.paint_losses import style_distance
@@ -86,8 +86,6 @@ class HumanRecipe(PaintRecipe):
 
 class HumanTask(PaintLessons):
     """Lessons for both nets; see :class:`hdrvideo.train.loop.Task`."""
-
-    net: HumanDeocclusion
 
     def __init__(
         self,
@@ -176,8 +174,11 @@ class HumanTask(PaintLessons):
         return super().sheet(net.content)
 
     def _make_templates(self, n: int, seed: int) -> Tensor:
-        examples = self.draw(np.random.default_rng(seed), _CROPS_EACH * n)
-        whole = torch.from_numpy(np.stack([example.exact[1] for example in examples]))
+        # Of made hands, if there are any: their outlines are exact, and pasting takes minutes.
+        rng, source = np.random.default_rng(seed), self._sources[0][1]
+        pictures = source.draw(rng, _CROPS_EACH * n)
+        masks = [draw_crop(picture, rng, self._crop).exact[1] for picture in pictures]
+        whole = torch.from_numpy(np.stack(masks))
         small = functional.adaptive_avg_pool2d(whole[:, None], TEMPLATE_PX)[:, 0]
         return cluster_masks(small, n, seed=seed)
 
