@@ -186,7 +186,12 @@ def test_it_is_judged_as_hdrm_is(content, human):
     for name in ("hole_l1_unchanged", "hole_l1_telea", "perceptual_telea"):
         assert human.check(human.net.eval())[name] == pytest.approx(scores[name], abs=0.02)
     sheet = content.sheet(content.net.eval())
-    assert sheet.shape == human.sheet(human.net.eval()).shape == (2 * R, 3 * 4 * R, 3)
+    assert sheet.shape == (2 * R, 3 * 4 * R, 3)
+    # The same crops, and their masks below.
+    drawn = human.sheet(human.net.eval())
+    assert drawn.shape == (3 * R, 3 * 4 * R, 3)
+    assert np.array_equal(drawn[:R, : 2 * R], sheet[:R, : 2 * R])
+    assert drawn[2 * R :].any()
 
 
 # Human De-occlusion.

@@ -26,6 +26,12 @@ Departures and adaptations, with their reasons:
   (HASM's or an instance segmenter's) to say.
 * ``SMALL`` is half as wide on 96 px, so that two cores can train it.
 
+Use, with a trained net and visible masks ``(B, 2, H, W)``, HASM's ``masks.visible`` or true ones::
+
+    complete = PcnetMasks(net.eval(), resolution_px=96, device=device, gap_kernel=3)
+    pair = complete(visible)
+    pair.masks.amodal, pair.order
+
 Known limit: interlocked hands hide one another, and a pairwise order has one winner. The hand that
 is taken for the front one keeps its holes.
 """

@@ -2,10 +2,10 @@
 
 Stored pictures hold no parts. A pixel of the whole hand is given to the nearest bone, in the
 picture: to the palm if that is one of the five from the wrist, else to its finger. Where fingers
-lie over one another or over the palm in the picture, the nearer bone wins, not the nearer surface: of
-40 made hands of 12 scenes, split test, posed with their truth and drawn from the hand model, 82 %
-of the pixels get the part that the front surface has (palm 83, thumb 87, index 88, middle 76, ring
-75, little 78 %). The stored pose would give the surface itself, but harvested hands have none.
+lie over one another or over the palm in the picture, the nearer bone wins, not the nearer surface:
+of 40 made hands of 12 scenes, split test, posed with their truth and drawn from the hand model, 82
+% of the pixels get the part that the front surface has (palm 83, thumb 87, index 88, middle 76,
+ring 75, little 78 %). The stored pose would give the surface itself, but harvested hands have none.
 """
 
 from typing import Final

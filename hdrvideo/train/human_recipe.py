@@ -31,7 +31,8 @@ from hdrvideo.datatypes import U8
 from hdrvideo.rivals.human_deocclusion import TEMPLATE_PX, HumanDeocclusion
 from hdrvideo.train.bare_crops import BareExample, draw_crop
 from hdrvideo.train.hand_parts import hand_parts
-from hdrvideo.train.paint_lessons import PaintLessons, PaintRecipe, stack_crops
+from hdrvideo.train.mask_sheets import draw_mask_sheet
+from hdrvideo.train.paint_lessons import SHEET_CROPS, PaintLessons, PaintRecipe, stack_crops
 from hdrvideo.train.paint_losses import style_distance
 from hdrvideo.train.parallel import share_of
 from hdrvideo.train.templates import cluster_masks
@@ -169,9 +170,21 @@ class HumanTask(PaintLessons):
         return {**scores, **masks, "score": (scores["score"] + masks["iou_amodal"]) / 2}
 
     def sheet(self, net: nn.Module) -> U8:
-        """Draw held-out crops: as seen, the masks told, what is painted, the truth."""
+        """Draw held-out crops as HDRM's are; below, masks: as told, the truth, what was said.
+
+        Of masks the own hand is orange-red, the other, of which nothing is said, blue.
+        """
         assert isinstance(net, HumanDeocclusion)
-        return super().sheet(net.content)
+        painted = super().sheet(net.content)
+        seen, exact = (self._held_out[name][:SHEET_CROPS] for name in ("seen", "exact"))
+        there = seen.to(next(net.parameters()).device)
+        with torch.inference_mode():
+            modal, whole, *_ = net.masks(there[:, :3], there[:, 3:4])
+        said = torch.maximum(modal.argmax(dim=1), whole.argmax(dim=1))[:, None].float().cpu()
+        masks = draw_mask_sheet(
+            seen[:, [3, 5]], exact[:, [1, 3]], torch.cat([said, exact[:, 3:]], dim=1)
+        )
+        return np.concatenate([painted, masks])
 
     def _make_templates(self, n: int, seed: int) -> Tensor:
         # Of made hands, if there are any: their outlines are exact, and pasting takes minutes.

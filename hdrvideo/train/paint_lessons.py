@@ -28,7 +28,7 @@ from hdrvideo.train.parallel import share_of
 
 _CHECK_SEED: Final = 7
 _CHECK_BATCH: Final = 32
-_SHEET_CROPS: Final = 24
+SHEET_CROPS: Final = 24
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class PaintLessons:
 
     def sheet(self, net: nn.Module) -> U8:
         """Draw held-out crops: as seen, the masks told, what is painted, the truth."""
-        shown = {name: value[:_SHEET_CROPS] for name, value in self._held_out.items()}
+        shown = {name: value[:SHEET_CROPS] for name, value in self._held_out.items()}
         answer, _ = self._painted(net, shown["seen"])
         return draw_paint_sheet(shown["seen"], answer, shown["truth"])
 
