@@ -56,6 +56,30 @@ def refine(config: Config, out: Out, resume: Resume = False, device: Where = Dev
     _train("refine", config, out, resume, device)
 
 
+@train_app.command("pcnet_mask")
+def pcnet_mask(
+    config: Config, out: Out, resume: Resume = False, device: Where = Device.auto
+) -> None:
+    """Train the rival that completes masks and says who hides whom (PCNet-M)."""
+    _train("pcnet_mask", config, out, resume, device)
+
+
+@train_app.command("pcnet_content")
+def pcnet_content(
+    config: Config, out: Out, resume: Resume = False, device: Where = Device.auto
+) -> None:
+    """Train the rival that paints hidden parts, one thing at a time (PCNet-C)."""
+    _train("pcnet_content", config, out, resume, device)
+
+
+@train_app.command("human_deocclusion")
+def human_deocclusion(
+    config: Config, out: Out, resume: Resume = False, device: Where = Device.auto
+) -> None:
+    """Train the rival that completes and paints hands by their parts (Human De-occlusion)."""
+    _train("human_deocclusion", config, out, resume, device)
+
+
 @train_app.command()
 def tracks(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the tracks.")],

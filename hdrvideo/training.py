@@ -26,12 +26,25 @@ from hdrvideo.train.bare_crops import CropSettings as HdrmCrops
 from hdrvideo.train.frame_recipe import FrameRecipe, FrameTask
 from hdrvideo.train.hasm_recipe import HasmData, HasmRecipe, HasmTask
 from hdrvideo.train.hdrm_recipe import HdrmData, HdrmRecipe, HdrmTask, PaintWeights
+from hdrvideo.train.human_recipe import HumanRecipe, HumanTask, HumanWeights
 from hdrvideo.train.loop import LoopSettings, Task, train
+from hdrvideo.train.pcnet_content_recipe import (
+    ContentWeights,
+    PcnetContentRecipe,
+    PcnetContentTask,
+)
+from hdrvideo.train.pcnet_mask_recipe import PcnetMaskData, PcnetMaskRecipe, PcnetMaskTask
+from hdrvideo.train.pcnet_pairs import PairSettings
 from hdrvideo.train.pose_crops import CropSettings as ShpeCrops
 from hdrvideo.train.pose_losses import PoseWeights
 from hdrvideo.train.refine_losses import RefineWeights
 from hdrvideo.train.refine_recipe import RefineData, RefineRecipe, RefineTask
 from hdrvideo.train.refine_windows import WindowSettings
+from hdrvideo.train.rival_nets import (
+    make_human_deocclusion,
+    make_pcnet_content,
+    make_pcnet_mask,
+)
 from hdrvideo.train.shpe_recipe import ShpeData, ShpeRecipe, ShpeTask
 from hdrvideo.train.views import ViewSettings
 
@@ -42,7 +55,8 @@ def train_net(name: str, config: Path, out: Path, *, resume: bool, device: str) 
     """Train a net as a settings file says.
 
     Args:
-        name: ``hasm``, ``hdrm``, ``shpe``, ``frame`` (SHPE behind HDRM) or ``refine``.
+        name: ``hasm``, ``hdrm``, ``shpe``, ``frame`` (SHPE behind HDRM) or ``refine``; or a rival:
+            ``pcnet_mask``, ``pcnet_content`` or ``human_deocclusion``.
         config: The settings file.
         out: The run's folder.
         resume: Go on with the run in ``out``.
@@ -284,5 +298,23 @@ LESSONS: Final[Mapping[str, _Lesson]] = {
         RefineRecipe,
         {"data": RefineData, "windows": WindowSettings, "weights": RefineWeights},
         RefineTask,
+    ),
+    "pcnet_mask": _Lesson(
+        make_pcnet_mask,
+        PcnetMaskRecipe,
+        {"data": PcnetMaskData, "pairs": PairSettings},
+        PcnetMaskTask,
+    ),
+    "pcnet_content": _Lesson(
+        make_pcnet_content,
+        PcnetContentRecipe,
+        {"data": HdrmData, "crop": HdrmCrops, "weights": ContentWeights},
+        PcnetContentTask,
+    ),
+    "human_deocclusion": _Lesson(
+        make_human_deocclusion,
+        HumanRecipe,
+        {"data": HdrmData, "crop": HdrmCrops, "weights": HumanWeights},
+        HumanTask,
     ),
 }

@@ -119,10 +119,24 @@ def test_the_fit_knows_no_stage(name):
 
 
 def test_train_knows_nets_and_made_data_and_no_other_stage():
-    allowed = {"train", "frame", "motion", "synth", "sets", "__version__"}
+    allowed = {"train", "frame", "motion", "rivals", "synth", "sets", "__version__"}
     allowed |= {*GROUND, *GROUND_WITH, *FIT}
     for path in files_of("train"):
         assert ours(path) <= allowed, path
+
+
+def test_rivals_know_the_ground_and_the_frame_nets_parts():
+    parts = ("blocks", "partial", "hasm", "hdrm", "detmaps", "pair")
+    for path in files_of("rivals"):
+        assert ours(path) <= {"rivals", "frame", *GROUND}, path
+        frame = {name for name in imports(path) if name.startswith("hdrvideo.frame.")}
+        assert {name.split(".")[2] for name in frame} <= set(parts), path
+
+
+@every_file
+def test_only_the_training_knows_the_rivals(path):
+    if path.relative_to(PACKAGE).parts[0] not in ("rivals", "train", "training.py"):
+        assert "rivals" not in ours(path)
 
 
 @every_file
@@ -143,7 +157,7 @@ def test_validate_knows_no_stage_but_what_it_reads():
 
 def test_made_data_and_nets_run_where_no_video_library_is():
     alone = [PACKAGE / f"{name}.py" for name in FIT]
-    for path in [*files_of("frame", "motion", "synth", "train"), *alone]:
+    for path in [*files_of("frame", "motion", "rivals", "synth", "train"), *alone]:
         assert not outside(path) & {"av", "decord", "pyarrow"}, path
 
 

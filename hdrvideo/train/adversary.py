@@ -11,8 +11,8 @@ from hdrvideo.train.paint_losses import patch_loss
 
 _SLOPE: Final = 0.2
 _MOMENTS: Final = ("exp_avg", "exp_avg_sq")
-# Masks that the discriminator is told: own_visible and background, ``(B, 1, R, R)`` each.
-Told = tuple[Tensor, Tensor]
+# Masks that the discriminator is told, ``(B, 1, R, R)`` each; HDRM's: own_visible and background.
+Told = tuple[Tensor, ...]
 
 
 class PatchDiscriminator(nn.Module):
@@ -21,20 +21,21 @@ class PatchDiscriminator(nn.Module):
     Args:
         width: Channels of the first layer (released: 64); the next have twice, four and eight times
             as many, the last of them at most 512.
+        n_masks: How many masks it is told.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, n_masks: int = 2) -> None:
         super().__init__()
-        widths = (5, width, 2 * width, 4 * width, min(8 * width, 512), 1)
+        widths = (3 + n_masks, width, 2 * width, 4 * width, min(8 * width, 512), 1)
         layers: list[nn.Module] = []
         for k in range(5):
             conv = nn.Conv2d(widths[k], widths[k + 1], 4, stride=2 if k < 3 else 1, padding=1)
             layers += [nn.utils.parametrizations.spectral_norm(conv), nn.LeakyReLU(_SLOPE)]
         self.layers = nn.Sequential(*layers[:-1])
 
-    def forward(self, rgb: Tensor, own_visible: Tensor, background: Tensor) -> Tensor:
-        """Give logits ``(B, 1, p, p)`` for a picture ``(B, 3, R, R)`` and two masks of it."""
-        out: Tensor = self.layers(torch.cat([2 * rgb - 1, own_visible, background], dim=1))
+    def forward(self, rgb: Tensor, *told: Tensor) -> Tensor:
+        """Give logits ``(B, 1, p, p)`` for a picture ``(B, 3, R, R)`` and masks of it."""
+        out: Tensor = self.layers(torch.cat([2 * rgb - 1, *told], dim=1))
         return out
 
 
@@ -111,11 +112,11 @@ class Learner:
 
 
 class Adversary(Learner):
-    """HDRM's discriminator; see :class:`PatchDiscriminator`."""
+    """The discriminator of a net that paints; see :class:`PatchDiscriminator`."""
 
-    def __init__(self, width: int, learning_rate: float, *, seed: int) -> None:
-        """Begin anew; see :class:`PatchDiscriminator` for ``width``."""
-        super().__init__(lambda: PatchDiscriminator(width), learning_rate, seed=seed)
+    def __init__(self, width: int, learning_rate: float, *, seed: int, n_masks: int = 2) -> None:
+        """Begin anew; see :class:`PatchDiscriminator` for ``width`` and ``n_masks``."""
+        super().__init__(lambda: PatchDiscriminator(width, n_masks), learning_rate, seed=seed)
 
     def learn(self, bare: Tensor, truth: Tensor, told: Told, hole: Tensor) -> Tensor:
         """Make a step.

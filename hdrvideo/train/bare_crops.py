@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hdrvideo.config import check_number
 from hdrvideo.datatypes import F32, U8, Bool, check_array
 from hdrvideo.errors import DataError, SettingsError
-from hdrvideo.geometry import CropSquare, square_from_pose
+from hdrvideo.geometry import CropSquare, apply_affine, invert_affine, square_from_pose
 from hdrvideo.synth.packing import pack_masks, pack_pictures, unpack_masks, unpack_picture
 from hdrvideo.synth.paste import Pasted, PasteSettings
 from hdrvideo.synth.stored import ShardPictures
@@ -116,6 +116,7 @@ class BareExample:
         known: ``(R, R)`` float32, 1 where the truth is known.
         masks: ``(4, R, R)`` float32 0..1 as the net is told them.
         exact: ``(4, R, R)`` float32 0..1 as they are.
+        uv_px: ``(21, 2)`` float32 joints of the hand in the crop; NaN where not known.
     """
 
     rgb_u8: U8
@@ -123,6 +124,7 @@ class BareExample:
     known: F32
     masks: F32
     exact: F32
+    uv_px: F32
 
 
 class BareSource(Protocol):
@@ -268,6 +270,7 @@ def draw_crop(
         known=known.astype(np.float32),
         masks=spoil_masks(exact, rng, settings.spoil, settings.no_other_share),
         exact=exact,
+        uv_px=apply_affine(invert_affine(affine), picture.uv_px).astype(np.float32),
     )
 
 

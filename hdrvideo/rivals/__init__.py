@@ -1,0 +1,1 @@
+"""Published alternatives to hdrvideo's nets, as drop-ins for its stages."""
