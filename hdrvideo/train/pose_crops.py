@@ -28,6 +28,7 @@ from hdrvideo.geometry import (
     turn_xy,
 )
 from hdrvideo.hand import JOINTS, WRIST
+from hdrvideo.rotation import axis_angle_to_matrix
 from hdrvideo.synth.stored import ShardPictures
 from hdrvideo.train.bare_crops import (
     BarePicture,
@@ -41,11 +42,40 @@ from hdrvideo.train.views import spoil_colours
 F64 = NDArray[np.float64]
 
 _TRUTHS: Final = ("uv_px", "xyz_cam_mm", "joint_visible", "hidden_share", "present", "k_px")
+_POSES: Final = ("pose", "shape")
 _MIDDLE_MCP: Final = JOINTS.index("middle_mcp")
 # Pastes without joints are drawn anew so often.
 _TRIES: Final = 50
 # Above this shrinkage a bilinear kernel alone would alias.
 _SHRINK_FREELY: Final = 1.5
+
+
+@dataclass(frozen=True)
+class ModelPose:
+    """A hand as the hand model has it.
+
+    Attributes:
+        turns: ``(16, 3, 3)`` float32, see :mod:`hdrvideo.handmodel`; the first one's axes are those
+            of the picture, or of the crop.
+        shape: ``(n,)`` float32 standard deviations.
+    """
+
+    turns: F32
+    shape: F32
+
+    def __post_init__(self) -> None:
+        check_array("turns", self.turns, (16, 3, 3), "float32")
+        check_array("shape", self.shape, (None,), "float32")
+
+    def seen_in(self, crop_from_frame: F64) -> "ModelPose":
+        """Turn it as the crop is turned; a crop that mirrors shows a hand of the other side."""
+        linear = crop_from_frame[:, :2]
+        flat = np.eye(3)
+        flat[:2, :2] = linear / math.sqrt(abs(np.linalg.det(linear)))
+        turns = self.turns.copy()
+        # The other side's hand is this one's mirror image in x.
+        turns[0] = flat @ turns[0] @ np.diag([np.sign(np.linalg.det(flat)), 1.0, 1.0])
+        return ModelPose(turns, self.shape)
 
 
 @dataclass(frozen=True)
@@ -61,6 +91,7 @@ class HandPicture:
         visible: ``(21,)`` bool, in the picture with nothing but the hand itself before it.
         masks: ``(4, H, W)`` bool own_visible, own_amodal, other_visible, other_amodal; None of a
             hand that is bare.
+        pose: As the hand model has it; None = not known or not asked for.
     """
 
     rgb_u8: U8
@@ -70,6 +101,7 @@ class HandPicture:
     xyz_cam_mm: F32 | None
     visible: NDArray[np.bool_]
     masks: NDArray[np.bool_] | None = None
+    pose: ModelPose | None = None
 
     def __post_init__(self) -> None:
         h, w = self.rgb_u8.shape[:2]
@@ -94,6 +126,7 @@ class PoseExample:
         palm_px: Length of the palm as it would look face on at its place.
         visible: ``(21,)`` float32, 0 or 1.
         masks: ``(4, R, R)`` float32 0..1, as of the picture; None of a bare hand.
+        pose: Of the right hand that the crop shows; None = not known or not asked for.
     """
 
     rgb_u8: U8
@@ -103,6 +136,7 @@ class PoseExample:
     palm_px: float
     visible: F32
     masks: F32 | None = None
+    pose: ModelPose | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +182,7 @@ class MadeHands:
         *,
         least_size_px: float = 20.0,
         most_hidden: float = 0.95,
+        with_pose: bool = False,
     ) -> None:
         """Read shards into memory, still packed.
 
@@ -156,13 +191,15 @@ class MadeHands:
             split: ``train`` or ``test``, of which they must be.
             least_size_px: Hands whose joints span less of a picture are left out.
             most_hidden: Hands that are hidden by more are left out.
+            with_pose: Give their poses, too.
 
         Raises:
             DataError: A folder holds no shards of ours or such of the other split, or there is no
                 hand of use in any.
         """
-        self._shards = [ShardPictures(folder, split, truths=_TRUTHS) for folder in folders]
-        self._truth = [{name: s.truth(name) for name in _TRUTHS} for s in self._shards]
+        names = (*_TRUTHS, *_POSES) if with_pose else _TRUTHS
+        self._shards = [ShardPictures(folder, split, truths=names) for folder in folders]
+        self._truth = [{name: s.truth(name) for name in names} for s in self._shards]
         found = []
         for k, truth in enumerate(self._truth):
             uv_px = truth["uv_px"]
@@ -205,7 +242,11 @@ class MadeHands:
         xyz_cam_mm = truth["xyz_cam_mm"][i, side]
         palm_px = face_on_palm_px(xyz_cam_mm, truth["k_px"][i])
         masks = None if bare else own_and_other(*shards.masks(i), side)
-        return HandPicture(rgb_u8, side, uv_px, palm_px, xyz_cam_mm, visible, masks)
+        pose = None
+        if "pose" in truth:
+            turns = axis_angle_to_matrix(torch.from_numpy(truth["pose"][i, side]))
+            pose = ModelPose(turns.numpy(), truth["shape"][i, side])
+        return HandPicture(rgb_u8, side, uv_px, palm_px, xyz_cam_mm, visible, masks, pose)
 
     def draw(self, rng: np.random.Generator, n: int, *, bare_share: float) -> list[HandPicture]:
         """Draw ``n`` hands, so many of them bare; alike for the same state of ``rng``."""
@@ -299,6 +340,7 @@ def take_example(picture: HandPicture, square: CropSquare, resolution_px: int) -
         palm_px=picture.palm_px * resolution_px / square.size_px,
         visible=picture.visible.astype(np.float32),
         masks=masks,
+        pose=None if picture.pose is None else picture.pose.seen_in(crop_from_frame),
     )
 
 
@@ -329,7 +371,8 @@ def _sample(rgb_u8: U8, frame_from_crop: F64, resolution_px: int) -> U8:
 def stack_pose_examples(examples: Sequence[PoseExample]) -> dict[str, Tensor]:
     """Stack examples into tensors; crops ``(B, 3, R, R)`` in 0..1, places in reference bones.
 
-    ``in_space`` ``(B,)`` is 1 where the joints in space are known, else 0.
+    ``in_space`` ``(B,)`` is 1 where the joints in space are known, else 0. Where any example has a
+    pose there are ``turns`` ``(B, 16, 3, 3)`` and ``shape`` ``(B, n)``; flat mean hands elsewhere.
     """
     rgb_u8 = np.stack([e.rgb_u8 for e in examples])
     scaled = np.multiply(rgb_u8, np.float32(1 / 255), dtype=np.float32)
@@ -341,5 +384,11 @@ def stack_pose_examples(examples: Sequence[PoseExample]) -> dict[str, Tensor]:
         "palm_px": np.array([e.palm_px for e in examples], np.float32),
         "visible": np.stack([e.visible for e in examples]),
     }
+    poses = [e.pose for e in examples]
+    known = next((pose for pose in poses if pose is not None), None)
+    if known is not None:
+        flat = ModelPose(np.tile(np.eye(3, dtype=np.float32), (16, 1, 1)), 0 * known.shape)
+        arrays["turns"] = np.stack([(pose or flat).turns for pose in poses])
+        arrays["shape"] = np.stack([(pose or flat).shape for pose in poses])
     stacked = {name: torch.from_numpy(value) for name, value in arrays.items()}
     return {"rgb": torch.from_numpy(scaled).permute(0, 3, 1, 2), **stacked}
