@@ -19,9 +19,12 @@ from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, Hdrm, HdrmNet
 from hdrvideo.frame.pair import HasmReader
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
+from hdrvideo.handmodel import HandModel
 from hdrvideo.motion.refine import RefineNet
 from hdrvideo.motion.states import StateReader
 from hdrvideo.motion.windows import Refiner
+from hdrvideo.rivals import handoccnet, internet, minimal_hand
+from hdrvideo.rivals.reading import JudgedShpe
 
 WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe", "refine")
 
@@ -138,6 +141,56 @@ def build_refiner(device: torch.device, path: Path | None = None) -> Refiner:
     load_weights(net, path or weights_path("refine"))
     net.requires_grad_(requires_grad=False)
     return Refiner(net.to(device).eval(), StateReader(), device)
+
+
+def build_rival(
+    name: str, path: Path, *, size: str = "small", device: torch.device, engine: str = "torch"
+) -> Shpe:
+    """Load a rival's weights, to read a hand's joints in the place of SHPE.
+
+    Args:
+        name: ``internet``, ``handoccnet`` or ``minimal_hand``.
+        path: Its weights, of ``hdrvideo train``.
+        size: ``small`` or ``paper``.
+        device: Where it runs.
+        engine: What runs it: ``torch`` or ``openvino``.
+
+    Raises:
+        SettingsError: There is no such rival, or no such size.
+        WeightsError: Weights are missing or damaged, or do not fit.
+    """
+    rivals = {n.__name__.split(".")[-1]: n for n in (internet, handoccnet, minimal_hand)}
+    if name not in rivals or size not in ("small", "paper"):
+        raise SettingsError(
+            f"rival is {name!r} of size {size!r}, expected {', '.join(rivals)} of size small or "
+            "paper"
+        )
+    if name == "minimal_hand" and engine == "openvino":
+        raise SettingsError(
+            "minimal_hand runs with engine torch only, and engine is 'openvino': the palm's "
+            "alignment cannot be traced"
+        )
+    net: nn.Module = rivals[name].SIZES[size]()
+    load_weights(net, path)
+    ready(net, device)
+    if isinstance(net, internet.InterNet):
+        resolution_px = net.size.resolution_px
+        reader: nn.Module = internet.InterReader(net)
+    elif isinstance(net, handoccnet.HandOccNet):
+        resolution_px = net.size.resolution_px
+        reader = handoccnet.HandOccReader(net, HandModel().to(device))
+    else:
+        resolution_px = minimal_hand.RESOLUTION_PX
+        reader = minimal_hand.MinimalReader(net)
+    runner = make_runner(reader.eval(), engine, resolution_px=resolution_px)
+    if name == "internet":
+        return internet.InterShpe(runner, resolution_px=resolution_px)
+    judge = make_runner(
+        build_net("landmark", LandmarkNet(), device),
+        engine,
+        resolution_px=LandmarkNet.RESOLUTION_PX,
+    )
+    return JudgedShpe(runner, resolution_px=resolution_px, judge=judge)
 
 
 def _build_hdrm(engine: str, device: torch.device) -> Hdrm:

@@ -6,6 +6,7 @@ paths in it are relative to the folder that the command runs in.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,16 @@ from hdrvideo.train.pose_losses import PoseWeights
 from hdrvideo.train.refine_losses import RefineWeights
 from hdrvideo.train.refine_recipe import RefineData, RefineRecipe, RefineTask
 from hdrvideo.train.refine_windows import WindowSettings
+from hdrvideo.train.rival_pose_losses import HandOccWeights, InterWeights, MinimalWeights
+from hdrvideo.train.rival_poses import (
+    HandOccRecipe,
+    HandOccTask,
+    InterRecipe,
+    InterTask,
+    MinimalRecipe,
+    MinimalTask,
+    make_pose_rival,
+)
 from hdrvideo.train.shpe_recipe import ShpeData, ShpeRecipe, ShpeTask
 from hdrvideo.train.views import ViewSettings
 
@@ -43,7 +54,8 @@ def train_net(name: str, config: Path, out: Path, *, resume: bool, device: str) 
     """Train a net as a settings file says.
 
     Args:
-        name: ``hasm``, ``hdrm``, ``shpe``, ``frame`` (SHPE behind HDRM) or ``refine``.
+        name: ``hasm``, ``hdrm``, ``shpe``, ``frame`` (SHPE behind HDRM) or ``refine``; or a rival:
+            ``internet``, ``handoccnet`` or ``minimal_hand``.
         config: The settings file.
         out: The run's folder.
         resume: Go on with the run in ``out``.
@@ -282,5 +294,23 @@ LESSONS: Final[Mapping[str, _Lesson]] = {
         RefineRecipe,
         {"data": RefineData, "windows": WindowSettings, "weights": RefineWeights},
         RefineTask,
+    ),
+    "internet": _Lesson(
+        partial(make_pose_rival, "internet"),
+        InterRecipe,
+        {"data": HasmData, "views": ViewSettings, "weights": InterWeights},
+        InterTask,
+    ),
+    "handoccnet": _Lesson(
+        partial(make_pose_rival, "handoccnet"),
+        HandOccRecipe,
+        {"data": ShpeData, "crops": ShpeCrops, "weights": HandOccWeights},
+        HandOccTask,
+    ),
+    "minimal_hand": _Lesson(
+        partial(make_pose_rival, "minimal_hand"),
+        MinimalRecipe,
+        {"data": ShpeData, "crops": ShpeCrops, "weights": MinimalWeights},
+        MinimalTask,
     ),
 }

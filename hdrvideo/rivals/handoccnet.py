@@ -132,7 +132,7 @@ class HandOccNet(nn.Module):
             ShapeError: The crops are not of the net's size.
         """
         wanted = self.size.resolution_px
-        if rgb.shape[-2:] != (wanted, wanted):
+        if not torch.jit.is_tracing() and rgb.shape[-2:] != (wanted, wanted):
             raise ShapeError(
                 f"crops are {tuple(rgb.shape[-2:])} px, expected ({wanted}, {wanted}): the net's "
                 "place tables are of one size"
@@ -222,6 +222,7 @@ class Inject(_Attention):
     def __init__(self, width: int, n_places: int) -> None:
         super().__init__(width, n_places)
         self.gate_query, self.gate_key = nn.Linear(width, width), nn.Linear(width, width)
+        self.scale = (width // _HEADS) ** -0.5
 
     def forward(self, query: Tensor, primary: Tensor) -> Tensor:
         """Map queries and primary features, both ``(B, N, C)``, to ``(B, N, C)``."""
@@ -235,7 +236,7 @@ class Inject(_Attention):
         """
         q = self._split(self.gate_query(query + self.query_place))
         k = self._split(self.gate_key(primary + self.key_place)).sum(dim=2, keepdim=True)
-        return ((q @ k.mT) / math.sqrt(q.shape[-1])).sigmoid()
+        return ((q @ k.mT) * self.scale).sigmoid()
 
 
 class Enhance(_Attention):
@@ -365,7 +366,7 @@ def read_heat(heat_logit: Tensor, *, soft: bool = True) -> tuple[Tensor, Tensor]
     u = torch.arange(w, device=weights.device, dtype=weights.dtype)
     v = torch.arange(h, device=weights.device, dtype=weights.dtype)
     along_u, along_v = weights.sum(dim=2), weights.sum(dim=3)
-    cells = torch.stack([along_u @ u, along_v @ v], dim=-1)
+    cells = torch.stack([(along_u * u).sum(dim=-1), (along_v * v).sum(dim=-1)], dim=-1)
     variance = (along_u * (u - cells[..., :1]).square()).sum(dim=-1)
     variance = variance + (along_v * (v - cells[..., 1:]).square()).sum(dim=-1)
     if not soft:
@@ -390,9 +391,9 @@ class HandOccReader(nn.Module):
             Joints in the crop ``(B, 21, 2)`` px and in space ``(B, 21, 3)`` mm from the wrist, and
             the log of the expected 2D error ``(B, 21)`` in palm lengths.
         """
-        answer = HandOccAnswer(*(part.float() for part in self.net(rgb)))
-        cells, spread = read_heat(answer.heat_logit)
-        stride_px = rgb.shape[-1] / answer.heat_logit.shape[-1]
+        heat_logit, turns_6d, shape = (part.float() for part in self.net(rgb))
+        cells, spread = read_heat(heat_logit)
+        stride_px = rgb.shape[-1] / heat_logit.shape[-1]
         uv_px = px_from_cells(cells, stride_px)
-        xyz_mm = self.hand.joints(answer.turns_6d, answer.shape)
+        xyz_mm = self.hand.joints(turns_6d, shape)
         return uv_px, xyz_mm, log_error_palms(spread * stride_px, uv_px)

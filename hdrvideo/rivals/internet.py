@@ -138,7 +138,8 @@ class _HandBranch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         heat: Tensor = PEAK * self.heat(self.grow(x))
-        return heat.reshape(len(heat), N_JOINTS, -1, *heat.shape[2:])
+        b, _, h, w = heat.shape
+        return heat.reshape(b, N_JOINTS, -1, h, w)
 
 
 def _says(channels: int, hidden: int, n: int) -> nn.Sequential:
@@ -172,7 +173,7 @@ def way_cell(way_logit: Tensor) -> tuple[Tensor, Tensor]:
     """Read the way's cell ``(B,)`` as the mean over its softmax; and its standard deviation."""
     weights = way_logit.softmax(dim=-1)
     cells = torch.arange(way_logit.shape[-1], device=weights.device, dtype=weights.dtype)
-    mean = weights @ cells
+    mean = (weights * cells).sum(dim=-1)
     variance = (weights * (cells - mean[:, None]).square()).sum(dim=-1)
     return mean, variance.clamp(min=0).sqrt()
 
@@ -201,7 +202,7 @@ def read_cells(heat: Tensor, weights: Tensor, *, soft: bool) -> tuple[Tensor, Te
         others = tuple(k for k in (2, 3, 4) if k != axis)
         along = weights.sum(dim=others)
         cells = torch.arange(n, device=heat.device, dtype=heat.dtype)
-        mean = along @ cells
+        mean = (along * cells).sum(dim=-1)
         means.append(mean)
         if axis != 2:
             variance = variance + (along * (cells - mean[..., None]).square()).sum(dim=-1)
@@ -222,19 +223,26 @@ def read_inter(maps: InterMaps, resolution_px: int, *, soft: bool = True) -> Pai
         resolution_px: Side of the picture.
         soft: Joints by the mean over their heat; False: at the hottest cell, as published.
     """
-    bins, width = maps.heat.shape[2], maps.heat.shape[-1]
-    cells, spread = read_cells(maps.heat, heat_weights(maps.heat), soft=soft)
+    return PairJoints(*_read(maps.heat, maps.way_logit, resolution_px, soft=soft))
+
+
+def _read(
+    heat: Tensor, way_logit: Tensor, resolution_px: int, *, soft: bool
+) -> tuple[Tensor, ...]:
+    """Give the four of :class:`PairJoints`; plain tensors, so that it can be traced."""
+    bins, width = heat.shape[2], heat.shape[-1]
+    cells, spread = read_cells(heat, heat_weights(heat), soft=soft)
     by_side = (-1, N_SIDES, N_JOINTS)
     cells, spread = cells.reshape(*by_side, 3), spread.reshape(by_side)
     stride_px = resolution_px / width
     uv_px = px_from_cells(cells[..., :2], stride_px)
     z_mm = mm_from_cells(cells[..., 2], bins)
     log_error = log_error_palms(spread * stride_px, uv_px)
-    cell, doubt = way_cell(maps.way_logit)
+    cell, doubt = way_cell(way_logit)
     bones = DEPTH_MM / bins / REFERENCE_BONE_MM
     way = [mm_from_cells(cell, bins) / REFERENCE_BONE_MM, (doubt * bones).clamp(min=1e-3).log()]
     xyz_mm = with_depth(uv_px, z_mm - z_mm[..., :1])
-    return PairJoints(uv_px, xyz_mm / REFERENCE_BONE_MM, log_error, torch.stack(way, dim=-1))
+    return uv_px, xyz_mm / REFERENCE_BONE_MM, log_error, torch.stack(way, dim=-1)
 
 
 class InterReader(nn.Module):
@@ -253,10 +261,9 @@ class InterReader(nn.Module):
             Chances that the right and the left hand are there ``(B, 2)``; then the four of
             :class:`~hdrvideo.frame.pair.PairJoints`.
         """
-        maps = InterMaps(*(part.float() for part in self.net(rgb)))
-        joints = read_inter(maps, rgb.shape[-1], soft=self.soft)
-        handed = maps.handed_logit.sigmoid()
-        return handed, joints.uv_px, joints.xyz, joints.log_error, joints.way
+        heat, way_logit, handed_logit = (part.float() for part in self.net(rgb))
+        joints = _read(heat, way_logit, rgb.shape[-1], soft=self.soft)
+        return (handed_logit.sigmoid(), *joints)
 
 
 @dataclass(frozen=True)

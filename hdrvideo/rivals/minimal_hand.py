@@ -13,7 +13,8 @@ Departures beside those of both, with their reasons:
   unit.
 * IKNet begins as our fit's (made hands) and goes on to learn from DetNet's joints; the palm's rigid
   alignment goes before it, so that it must say only what is left of the hand's turn.
-* Maps are read by soft-argmax, so that what is asked of the posed hand teaches DetNet, too.
+* Maps are read by soft-argmax. Both nets learn in one run, but what is asked of the posed hand
+  teaches IKNet alone: hands whose joints still lie in one heap have slopes without bound.
 * The small size has a quarter of the channels.
 """
 
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from hdrvideo.chain import Chain, Hands
-from hdrvideo.frame.detmaps import DetMaps, px_from_cells, read_soft
+from hdrvideo.frame.detmaps import px_from_cells, read_cells, soft_weights
 from hdrvideo.frame.detnet import DetNet
 from hdrvideo.handmodel import HandModel
 from hdrvideo.ik import IkNet, align, decode, encode
@@ -54,12 +55,15 @@ class MinimalHand(nn.Module):
             21, 3)`` from the wrist in mm.
         """
         maps = self.detnet(rgb)
-        found = read_soft(DetMaps(*(part.float() for part in maps)))
-        return (*maps, self.posed(found.xyz))
+        kind = rgb.device.type
+        # In full precision, also where the maps are made in half of it.
+        with torch.autocast(kind if torch.amp.is_autocast_available(kind) else "cpu", enabled=False):
+            _, xyz, *_ = _read(*(part.float() for part in maps))
+            return (*maps, self.posed(xyz.detach()))
 
     def posed(self, xyz: Tensor) -> Tensor:
         """Pose the hand model to joints ``(B, 21, 3)`` of any unit; gives its own, in mm."""
-        hands = self.chain.relaxed(len(xyz))
+        hands = self.chain.relaxed(xyz.shape[0])
         seen = torch.ones_like(xyz[..., 0])
         with torch.no_grad():
             turn, _ = align(self.chain.joints(hands), xyz.detach(), seen)
@@ -70,7 +74,7 @@ class MinimalHand(nn.Module):
 
 
 class MinimalReader(nn.Module):
-    """A net and the reading of its maps in one: small outputs, for engines that trace."""
+    """A net and the reading of its maps in one. The palm's alignment cannot be traced."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -84,9 +88,13 @@ class MinimalReader(nn.Module):
             the log of the expected 2D error ``(B, 21)`` in palm lengths.
         """
         *maps, xyz_mm = (part.float() for part in self.net(rgb))
-        found = read_soft(DetMaps(*maps))
-        uv_px = px_from_cells(found.uv_cells, rgb.shape[-1] / maps[0].shape[-1])
-        return uv_px, xyz_mm, found.log_error
+        uv_cells, _, _, log_error = _read(*maps)
+        return px_from_cells(uv_cells, rgb.shape[-1] / maps[0].shape[-1]), xyz_mm, log_error
+
+
+def _read(heat: Tensor, delta: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+    """Read the six maps softly."""
+    return read_cells(soft_weights(heat), *more)
 
 
 def paper() -> MinimalHand:
