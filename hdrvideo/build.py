@@ -11,7 +11,7 @@ from hdrvideo.config import Settings
 from hdrvideo.crop.find import PalmFinder
 from hdrvideo.crop.palm import PalmNet
 from hdrvideo.crop.segment import Segmenter
-from hdrvideo.engine import make_runner, pick_engine
+from hdrvideo.engine import Net, make_runner, pick_engine
 from hdrvideo.errors import SettingsError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.hasm import Hasm, HasmNet
@@ -165,32 +165,27 @@ def build_rival(
             f"rival is {name!r} of size {size!r}, expected {', '.join(rivals)} of size small or "
             "paper"
         )
-    if name == "minimal_hand" and engine == "openvino":
-        raise SettingsError(
-            "minimal_hand runs with engine torch only, and engine is 'openvino': the palm's "
-            "alignment cannot be traced"
-        )
-    net: nn.Module = rivals[name].SIZES[size]()
+    net = rivals[name].SIZES[size]()
     load_weights(net, path)
     ready(net, device)
-    if isinstance(net, internet.InterNet):
-        resolution_px = net.size.resolution_px
-        reader: nn.Module = internet.InterReader(net)
+    resolution_px = net.resolution_px
+    reader: nn.Module = internet.InterReader(net)
+    if isinstance(net, minimal_hand.MinimalHand):
+        reader = DetReader(net.detnet)
     elif isinstance(net, handoccnet.HandOccNet):
-        resolution_px = net.size.resolution_px
-        reader = handoccnet.HandOccReader(net, HandModel().to(device))
-    else:
-        resolution_px = minimal_hand.RESOLUTION_PX
-        reader = minimal_hand.MinimalReader(net)
+        reader = handoccnet.HandOccReader(net)
     runner = make_runner(reader.eval(), engine, resolution_px=resolution_px)
-    if name == "internet":
+    if isinstance(net, internet.InterNet):
         return internet.InterShpe(runner, resolution_px=resolution_px)
+    poser: Net = minimal_hand.MinimalPoser(runner, net)
+    if isinstance(net, handoccnet.HandOccNet):
+        poser = handoccnet.HandOccPoser(runner, HandModel().to(device))
     judge = make_runner(
         build_net("landmark", LandmarkNet(), device),
         engine,
         resolution_px=LandmarkNet.RESOLUTION_PX,
     )
-    return JudgedShpe(runner, resolution_px=resolution_px, judge=judge)
+    return JudgedShpe(poser, resolution_px=resolution_px, judge=judge)
 
 
 def _build_hdrm(engine: str, device: torch.device) -> Hdrm:

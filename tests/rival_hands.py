@@ -1,6 +1,7 @@
 """Tiny rivals on tiny trunks, and shards of posed hands for their lessons."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ class TinyTrunk(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, CHANNELS[0], 4, 4)
-        pairs = zip(CHANNELS[:-1], CHANNELS[1:], strict=True)
+        pairs = pairwise(CHANNELS)
         self.more = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in pairs)
 
     def features(self, rgb):

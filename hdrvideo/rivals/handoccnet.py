@@ -31,7 +31,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hdrvideo.datatypes import N_JOINTS, check_array
-from hdrvideo.errors import ShapeError
 from hdrvideo.frame.blocks import GroupNorm
 from hdrvideo.frame.detmaps import px_from_cells
 from hdrvideo.frame.efficientnet import CHANNELS, EfficientTrunk
@@ -113,7 +112,7 @@ class HandOccNet(nn.Module):
             size: Of the rest.
         """
         super().__init__()
-        self.size = size
+        self.size, self.resolution_px = size, size.resolution_px
         self.trunk = trunk
         self.pyramid = Pyramid(channels, size.width)
         self.necessity = nn.Conv2d(2, 1, 7, padding=3)
@@ -126,17 +125,7 @@ class HandOccNet(nn.Module):
         self.regressor = _Regressor(size)
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
-        """Read ``(B, 3, R, R)`` crops in 0..1; gives the three of :class:`HandOccAnswer`.
-
-        Raises:
-            ShapeError: The crops are not of the net's size.
-        """
-        wanted = self.size.resolution_px
-        if not torch.jit.is_tracing() and rgb.shape[-2:] != (wanted, wanted):
-            raise ShapeError(
-                f"crops are {tuple(rgb.shape[-2:])} px, expected ({wanted}, {wanted}): the net's "
-                "place tables are of one size"
-            )
+        """Read ``(B, 3, R, R)`` crops in 0..1, R as of the size: :class:`HandOccAnswer`'s three."""
         at4 = self.pyramid(cast(Any, self.trunk).features(rgb)[-4:])
         features = functional.avg_pool2d(at4, 2)
         told = torch.cat([features.amax(1, keepdim=True), features.mean(1, keepdim=True)], dim=1)
@@ -236,7 +225,8 @@ class Inject(_Attention):
         """
         q = self._split(self.gate_query(query + self.query_place))
         k = self._split(self.gate_key(primary + self.key_place)).sum(dim=2, keepdim=True)
-        return ((q @ k.mT) * self.scale).sigmoid()
+        gates: Tensor = ((q @ k.transpose(-2, -1)) * self.scale).sigmoid()
+        return gates
 
 
 class Enhance(_Attention):
@@ -377,23 +367,34 @@ def read_heat(heat_logit: Tensor, *, soft: bool = True) -> tuple[Tensor, Tensor]
 
 
 class HandOccReader(nn.Module):
-    """A net and the reading of its answer in one: small outputs, for engines that trace."""
+    """A net and the reading of its heat in one: small outputs, for engines that trace."""
 
-    def __init__(self, net: nn.Module, hand: HandModel) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self.hand = hand
 
-    def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
         """Read ``(B, 3, R, R)`` crops.
 
         Returns:
-            Joints in the crop ``(B, 21, 2)`` px and in space ``(B, 21, 3)`` mm from the wrist, and
-            the log of the expected 2D error ``(B, 21)`` in palm lengths.
+            Joints in the crop ``(B, 21, 2)`` px, the log of their expected error ``(B, 21)`` in
+            palm lengths; then turns and shape, see :class:`HandOccAnswer`.
         """
         heat_logit, turns_6d, shape = (part.float() for part in self.net(rgb))
         cells, spread = read_heat(heat_logit)
         stride_px = rgb.shape[-1] / heat_logit.shape[-1]
         uv_px = px_from_cells(cells, stride_px)
-        xyz_mm = self.hand.joints(turns_6d, shape)
-        return uv_px, xyz_mm, log_error_palms(spread * stride_px, uv_px)
+        return uv_px, log_error_palms(spread * stride_px, uv_px), turns_6d, shape
+
+
+class HandOccPoser:
+    """What runs a :class:`HandOccReader`, and the hand model behind it."""
+
+    def __init__(self, reader: Callable[[Tensor], Any], hand: HandModel) -> None:
+        self._reader = reader
+        self._hand = hand
+
+    def __call__(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read crops as :class:`hdrvideo.rivals.reading.JudgedShpe` asks for."""
+        uv_px, log_error, turns_6d, shape = self._reader(rgb)
+        return uv_px, self._hand.joints(turns_6d, shape), log_error

@@ -102,7 +102,7 @@ class InterNet(nn.Module):
             size: Of the rest.
         """
         super().__init__()
-        self.size = size
+        self.size, self.resolution_px = size, size.resolution_px
         self.trunk = trunk
         self.hands = nn.ModuleList(_HandBranch(channels, size) for _ in range(N_SIDES))
         self.way = _says(channels, size.hidden, size.bins)
@@ -226,9 +226,7 @@ def read_inter(maps: InterMaps, resolution_px: int, *, soft: bool = True) -> Pai
     return PairJoints(*_read(maps.heat, maps.way_logit, resolution_px, soft=soft))
 
 
-def _read(
-    heat: Tensor, way_logit: Tensor, resolution_px: int, *, soft: bool
-) -> tuple[Tensor, ...]:
+def _read(heat: Tensor, way_logit: Tensor, resolution_px: int, *, soft: bool) -> tuple[Tensor, ...]:
     """Give the four of :class:`PairJoints`; plain tensors, so that it can be traced."""
     bins, width = heat.shape[2], heat.shape[-1]
     cells, spread = read_cells(heat, heat_weights(heat), soft=soft)

@@ -19,13 +19,13 @@ Departures beside those of both, with their reasons:
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from hdrvideo.chain import Chain, Hands
-from hdrvideo.frame.detmaps import px_from_cells, read_cells, soft_weights
+from hdrvideo.frame.detmaps import DetMaps, read_soft
 from hdrvideo.frame.detnet import DetNet
 from hdrvideo.handmodel import HandModel
 from hdrvideo.ik import IkNet, align, decode, encode
@@ -39,7 +39,7 @@ _SMALL_WIDTH: Final = 16
 class MinimalHand(nn.Module):
     """Both nets, handed in."""
 
-    RESOLUTION_PX: Final = RESOLUTION_PX
+    resolution_px = RESOLUTION_PX
 
     def __init__(self, detnet: DetNet, ik: IkNet) -> None:
         super().__init__()
@@ -57,13 +57,15 @@ class MinimalHand(nn.Module):
         maps = self.detnet(rgb)
         kind = rgb.device.type
         # In full precision, also where the maps are made in half of it.
-        with torch.autocast(kind if torch.amp.is_autocast_available(kind) else "cpu", enabled=False):
-            _, xyz, *_ = _read(*(part.float() for part in maps))
-            return (*maps, self.posed(xyz.detach()))
+        with torch.autocast(
+            kind if torch.amp.is_autocast_available(kind) else "cpu", enabled=False
+        ):
+            found = read_soft(DetMaps(*(part.float() for part in maps)))
+            return (*maps, self.posed(found.xyz.detach()))
 
     def posed(self, xyz: Tensor) -> Tensor:
         """Pose the hand model to joints ``(B, 21, 3)`` of any unit; gives its own, in mm."""
-        hands = self.chain.relaxed(xyz.shape[0])
+        hands = self.chain.relaxed(len(xyz))
         seen = torch.ones_like(xyz[..., 0])
         with torch.no_grad():
             turn, _ = align(self.chain.joints(hands), xyz.detach(), seen)
@@ -73,28 +75,23 @@ class MinimalHand(nn.Module):
         return self.chain.joints(posed)
 
 
-class MinimalReader(nn.Module):
-    """A net and the reading of its maps in one. The palm's alignment cannot be traced."""
+class MinimalPoser:
+    """What runs DetNet's :class:`~hdrvideo.frame.detnet.DetReader`, and IKNet behind it."""
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
+    def __init__(self, reader: Callable[[Tensor], Any], net: MinimalHand) -> None:
+        """Take both.
 
-    def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Read ``(B, 3, R, R)`` crops.
-
-        Returns:
-            Joints in the crop ``(B, 21, 2)`` px and in space ``(B, 21, 3)`` mm from the wrist, and
-            the log of the expected 2D error ``(B, 21)`` in palm lengths.
+        Args:
+            reader: Runs the reader of ``net.detnet``.
+            net: Of which IKNet and the hand are used here.
         """
-        *maps, xyz_mm = (part.float() for part in self.net(rgb))
-        uv_cells, _, _, log_error = _read(*maps)
-        return px_from_cells(uv_cells, rgb.shape[-1] / maps[0].shape[-1]), xyz_mm, log_error
+        self._reader = reader
+        self._net = net
 
-
-def _read(heat: Tensor, delta: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
-    """Read the six maps softly."""
-    return read_cells(soft_weights(heat), *more)
+    def __call__(self, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read crops as :class:`hdrvideo.rivals.reading.JudgedShpe` asks for."""
+        uv_px, xyz, _, log_error = self._reader(rgb)
+        return uv_px, self._net.posed(xyz), log_error
 
 
 def paper() -> MinimalHand:

@@ -157,7 +157,7 @@ class HandOccTask(CropTask):
             SettingsError: The crops are not of the net's size.
             DataError: The made hands are of another hand model.
         """
-        wanted_px = net.size.resolution_px
+        wanted_px = net.resolution_px
         check_crops(recipe, wanted_px, "the net's place tables are of one size")
         super().__init__(net, recipe, made_as=made_as)
         n_shape = self._truth["shape"].shape[1]
