@@ -111,9 +111,17 @@ def test_the_fit_knows_no_stage(name):
 
 
 def test_train_knows_nets_and_made_data_and_no_other_stage():
-    allowed = {"train", "frame", "motion", "synth", "__version__", *GROUND, *GROUND_WITH, *FIT}
+    allowed = {"train", "frame", "motion", "rivals", "synth", "__version__"}
+    allowed |= {*GROUND, *GROUND_WITH, *FIT}
     for path in files_of("train"):
         assert ours(path) <= allowed, path
+
+
+def test_rivals_know_the_frames_blocks_and_the_hand_and_no_data():
+    for path in files_of("rivals"):
+        assert ours(path) <= {"rivals", "frame", *GROUND, *FIT}, path
+        assert "checkpoint" not in ours(path), path
+        assert "hdrvideo.frame.stage" not in imports(path), path
 
 
 @every_file
@@ -134,7 +142,7 @@ def test_validate_knows_no_stage_but_what_it_reads():
 
 def test_made_data_and_nets_run_where_no_video_library_is():
     alone = [PACKAGE / f"{name}.py" for name in FIT]
-    for path in [*files_of("frame", "motion", "synth", "train"), *alone]:
+    for path in [*files_of("frame", "motion", "rivals", "synth", "train"), *alone]:
         assert not outside(path) & {"av", "decord", "pyarrow"}, path
 
 
