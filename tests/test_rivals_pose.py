@@ -498,6 +498,10 @@ def test_joints_of_the_hand_model_are_posed_again(minimal):
         posed = minimal.posed(xyz)
     assert (posed - xyz).norm(dim=-1).mean() < 6
     assert (posed[:, 0] == 0).all()
+    # It is a right hand's model (the published one is a left hand's): left hands must be mirrored.
+    left = xyz * torch.tensor([-1.0, 1.0, 1.0])
+    with torch.no_grad():
+        assert (minimal.posed(left) - left).norm(dim=-1).mean() > 12
 
 
 def test_posing_knows_no_place_no_size_and_turns_with_the_hand(minimal):

@@ -89,8 +89,10 @@ class InterTask(ViewsTask):
         """Score held-out made pictures.
 
         Names are those of :func:`hdrvideo.train.pair_scores.pair_scores`; ``argmax`` for joints
-        read at whole cells, as published. ``handed`` is the share of pictures in which both chances
-        are on their right side of a half (what the paper calls AP of handedness is this share).
+        read at whole cells, as published; there ``mpjpe`` is NaN as soon as one hand's wrist and
+        middle knuckle share a cell, since its size is then unknown. ``handed`` is the share of
+        pictures in which both chances are on their right side of a half (what the paper calls AP of
+        handedness is this share).
         ``score`` is the mean of it and of both shares of right joints; one that nothing tells
         counts 0.
         """
@@ -184,7 +186,10 @@ class HandOccTask(CropTask):
             )
 
     def readings(self, out: tuple[Tensor, ...], resolution_px: int) -> tuple[Reading, Reading]:
-        """Read heat softly, as published, and at whole cells; space is the hand model's in both."""
+        """Read heat softly, as published, and at whole cells; space is the hand model's in both.
+
+        The net does not say which joints are seen.
+        """
         answer = HandOccAnswer(*(part.float() for part in out))
         hand = self._hand.to(answer.shape.device)
         xyz = hand.joints(answer.turns_6d, answer.shape)
