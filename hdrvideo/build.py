@@ -11,7 +11,7 @@ from hdrvideo.config import Settings
 from hdrvideo.crop.find import PalmFinder
 from hdrvideo.crop.palm import PalmNet
 from hdrvideo.crop.segment import Segmenter
-from hdrvideo.engine import make_runner, pick_engine
+from hdrvideo.engine import Net, make_runner, pick_engine
 from hdrvideo.errors import SettingsError, WeightsError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.hasm import Hasm, HasmNet
@@ -19,9 +19,12 @@ from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, Hdrm, HdrmNet
 from hdrvideo.frame.pair import HasmReader
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
+from hdrvideo.handmodel import HandModel
 from hdrvideo.motion.form import RefineForm
 from hdrvideo.motion.states import StateReader
 from hdrvideo.motion.windows import STEADY_SECONDS, Refiner
+from hdrvideo.rivals import handoccnet, internet, minimal_hand
+from hdrvideo.rivals.reading import JudgedShpe
 
 WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe", "refine")
 
@@ -177,6 +180,51 @@ def refiner_form(path: Path) -> RefineForm | None:
             f"weights {path} are of no refiner that is known here: {error}; name other weights, or "
             "update hdrvideo"
         ) from error
+
+
+def build_rival(
+    name: str, path: Path, *, size: str = "small", device: torch.device, engine: str = "torch"
+) -> Shpe:
+    """Load a rival's weights, to read a hand's joints in the place of SHPE.
+
+    Args:
+        name: ``internet``, ``handoccnet`` or ``minimal_hand``.
+        path: Its weights, of ``hdrvideo train``.
+        size: ``small`` or ``paper``.
+        device: Where it runs.
+        engine: What runs it: ``torch`` or ``openvino``.
+
+    Raises:
+        SettingsError: There is no such rival, or no such size.
+        WeightsError: Weights are missing or damaged, or do not fit.
+    """
+    rivals = {n.__name__.split(".")[-1]: n for n in (internet, handoccnet, minimal_hand)}
+    if name not in rivals or size not in ("small", "paper"):
+        raise SettingsError(
+            f"rival is {name!r} of size {size!r}, expected {', '.join(rivals)} of size small or "
+            "paper"
+        )
+    net = rivals[name].SIZES[size]()
+    load_weights(net, path)
+    ready(net, device)
+    resolution_px = net.resolution_px
+    reader: nn.Module = internet.InterReader(net)
+    if isinstance(net, minimal_hand.MinimalHand):
+        reader = DetReader(net.detnet)
+    elif isinstance(net, handoccnet.HandOccNet):
+        reader = handoccnet.HandOccReader(net)
+    runner = make_runner(reader.eval(), engine, resolution_px=resolution_px)
+    if isinstance(net, internet.InterNet):
+        return internet.InterShpe(runner, resolution_px=resolution_px)
+    poser: Net = minimal_hand.MinimalPoser(runner, net)
+    if isinstance(net, handoccnet.HandOccNet):
+        poser = handoccnet.HandOccPoser(runner, HandModel().to(device))
+    judge = make_runner(
+        build_net("landmark", LandmarkNet(), device),
+        engine,
+        resolution_px=LandmarkNet.RESOLUTION_PX,
+    )
+    return JudgedShpe(poser, resolution_px=resolution_px, judge=judge)
 
 
 def _build_hdrm(engine: str, device: torch.device) -> Hdrm:

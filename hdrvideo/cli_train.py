@@ -81,6 +81,28 @@ def human_deocclusion(
 
 
 @train_app.command()
+def internet(config: Config, out: Out, resume: Resume = False, device: Where = Device.auto) -> None:
+    """Train a rival: InterNet, both hands' joints and handedness from one picture."""
+    _train("internet", config, out, resume, device)
+
+
+@train_app.command()
+def handoccnet(
+    config: Config, out: Out, resume: Resume = False, device: Where = Device.auto
+) -> None:
+    """Train a rival: HandOccNet, a hand's pose and shape where something hides it."""
+    _train("handoccnet", config, out, resume, device)
+
+
+@train_app.command(name="minimal_hand")
+def minimal_hand(
+    config: Config, out: Out, resume: Resume = False, device: Where = Device.auto
+) -> None:
+    """Train a rival: minimal-hand, a hand's joints and their rotations."""
+    _train("minimal_hand", config, out, resume, device)
+
+
+@train_app.command()
 def tracks(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the tracks.")],
     clips: Annotated[int, typer.Option("--clips", help="How many clips.")] = 100,

@@ -59,8 +59,9 @@ def encode(points: Tensor, seen: Tensor, flat: Tensor) -> Tensor:
     mask = seen[..., None].to(points.dtype)
     count = mask.sum(dim=1, keepdim=True).clamp_min(1)
     places = (points - (points * mask).sum(dim=1, keepdim=True) / count) * mask
-    spread = ((places**2).sum(dim=(1, 2), keepdim=True) / count).sqrt()
-    places = places / spread.clamp_min(1e-9)
+    square = (places**2).sum(dim=(1, 2), keepdim=True) / count
+    # Before the root, or a hand in one point would have no slope.
+    places = places / square.clamp_min(1e-18).sqrt()
     parents = list(PARENTS[1:])
     bones = functional.normalize(places[:, 1:] - places[:, parents], dim=-1, eps=1e-6)
     bones = bones * mask[:, 1:] * mask[:, parents]

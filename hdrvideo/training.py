@@ -6,6 +6,7 @@ paths in it are relative to the folder that the command runs in.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +46,18 @@ from hdrvideo.train.rival_nets import (
     make_pcnet_content,
     make_pcnet_mask,
 )
-from hdrvideo.train.shpe_recipe import ShpeData, ShpeRecipe, ShpeTask
+from hdrvideo.train.rival_pose_losses import HandOccWeights, InterWeights, MinimalWeights
+from hdrvideo.train.rival_poses import (
+    HandOccRecipe,
+    HandOccTask,
+    InterRecipe,
+    InterTask,
+    MinimalRecipe,
+    MinimalTask,
+    make_pose_rival,
+)
+from hdrvideo.train.shpe_data import ShpeData
+from hdrvideo.train.shpe_recipe import ShpeRecipe, ShpeTask
 from hdrvideo.train.views import ViewSettings
 
 _SIZES: Final = ("small", "mit_b0", "mit_b1", "mit_b5")
@@ -56,7 +68,8 @@ def train_net(name: str, config: Path, out: Path, *, resume: bool, device: str) 
 
     Args:
         name: ``hasm``, ``hdrm``, ``shpe``, ``frame`` (SHPE behind HDRM) or ``refine``; or a rival:
-            ``pcnet_mask``, ``pcnet_content`` or ``human_deocclusion``.
+            ``pcnet_mask``, ``pcnet_content``, ``human_deocclusion``, ``internet``, ``handoccnet``
+            or ``minimal_hand``.
         config: The settings file.
         out: The run's folder.
         resume: Go on with the run in ``out``.
@@ -316,5 +329,23 @@ LESSONS: Final[Mapping[str, _Lesson]] = {
         HumanRecipe,
         {"data": HdrmData, "crop": HdrmCrops, "weights": HumanWeights},
         HumanTask,
+    ),
+    "internet": _Lesson(
+        partial(make_pose_rival, "internet"),
+        InterRecipe,
+        {"data": HasmData, "views": ViewSettings, "weights": InterWeights},
+        InterTask,
+    ),
+    "handoccnet": _Lesson(
+        partial(make_pose_rival, "handoccnet"),
+        HandOccRecipe,
+        {"data": ShpeData, "crops": ShpeCrops, "weights": HandOccWeights},
+        HandOccTask,
+    ),
+    "minimal_hand": _Lesson(
+        partial(make_pose_rival, "minimal_hand"),
+        MinimalRecipe,
+        {"data": ShpeData, "crops": ShpeCrops, "weights": MinimalWeights},
+        MinimalTask,
     ),
 }

@@ -125,17 +125,16 @@ def test_train_knows_nets_and_made_data_and_no_other_stage():
         assert ours(path) <= allowed, path
 
 
-def test_rivals_know_the_ground_and_the_frame_nets_parts():
-    parts = ("blocks", "partial", "hasm", "hdrm", "detmaps", "pair")
+def test_rivals_know_the_frames_parts_and_the_hand_and_no_data():
     for path in files_of("rivals"):
-        assert ours(path) <= {"rivals", "frame", *GROUND}, path
-        frame = {name for name in imports(path) if name.startswith("hdrvideo.frame.")}
-        assert {name.split(".")[2] for name in frame} <= set(parts), path
+        assert ours(path) <= {"rivals", "frame", *GROUND, *FIT}, path
+        assert "checkpoint" not in ours(path), path
+        assert "hdrvideo.frame.stage" not in imports(path), path
 
 
 @every_file
-def test_only_the_training_knows_the_rivals(path):
-    if path.relative_to(PACKAGE).parts[0] not in ("rivals", "train", "training.py"):
+def test_only_the_training_and_the_builder_know_the_rivals(path):
+    if path.relative_to(PACKAGE).parts[0] not in ("rivals", "train", "training.py", "build.py"):
         assert "rivals" not in ours(path)
 
 

@@ -9,7 +9,8 @@ from hdrvideo.errors import SettingsError, WeightsError
 from hdrvideo.frame.hdrm import SMALL, HdrmNet
 from hdrvideo.train.frame_recipe import FrameRecipe, FrameTask
 from hdrvideo.train.pose_crops import CropSettings
-from hdrvideo.train.shpe_recipe import ShpeData, ShpeRecipe, ShpeTask
+from hdrvideo.train.shpe_data import ShpeData
+from hdrvideo.train.shpe_recipe import ShpeRecipe, ShpeTask
 
 
 class TinyDet(torch.nn.Module):

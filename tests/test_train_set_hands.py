@@ -32,7 +32,7 @@ from hdrvideo.train.pose_crops import (
 )
 from hdrvideo.train.pose_losses import PoseWeights, pose_loss
 from hdrvideo.train.set_hands import SetHands, hand_picture
-from hdrvideo.train.shpe_recipe import ShpeData
+from hdrvideo.train.shpe_data import ShpeData
 
 
 def test_a_hand_in_space_is_taught_in_space(tmp_path):

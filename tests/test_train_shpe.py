@@ -17,7 +17,8 @@ from hdrvideo.frame.detnet import DetNetSmall
 from hdrvideo.frame.shpe import LandmarkNet
 from hdrvideo.train.pose_crops import CropSettings
 from hdrvideo.train.pose_scores import HandErrors
-from hdrvideo.train.shpe_recipe import ShpeData, ShpeRecipe, ShpeTask
+from hdrvideo.train.shpe_data import ShpeData
+from hdrvideo.train.shpe_recipe import ShpeRecipe, ShpeTask
 from hdrvideo.training import make_shpe
 
 

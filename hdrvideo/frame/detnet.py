@@ -188,18 +188,26 @@ class DetNet(nn.Module):
 
     RESOLUTION_PX: Final = 256
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 64) -> None:
+        """Make the net.
+
+        Args:
+            width: Channels of the stem, a multiple of 4; those of all that follows grow with it.
+        """
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), GroupNorm(32, 64))
-        self.stage1 = nn.Sequential(_Bottleneck(64, 64, 1), _Bottleneck(256, 64, 1, stride=2))
-        self.stage2 = _stage(256, 128, 4, 2)
-        self.stage3 = _stage(512, 256, 6, 4)
-        self.narrow = nn.Sequential(
-            nn.Conv2d(1024, 256, 3, padding=1, bias=False), GroupNorm(32, 256), nn.ReLU()
+        wide = 4 * width
+        self.stem = nn.Sequential(nn.Conv2d(3, width, 7, 2, 3, bias=False), _norm(width))
+        self.stage1 = nn.Sequential(
+            _Bottleneck(width, width, 1), _Bottleneck(wide, width, 1, stride=2)
         )
-        self.heat = _head(258, N_JOINTS)
-        self.delta = _head(258 + N_JOINTS, 3 * N_JOINTS)
-        self.location = _head(258 + 4 * N_JOINTS, 5 * N_JOINTS)
+        self.stage2 = _stage(wide, 2 * width, 4, 2)
+        self.stage3 = _stage(2 * wide, wide, 6, 4)
+        self.narrow = nn.Sequential(
+            nn.Conv2d(4 * wide, wide, 3, padding=1, bias=False), _norm(wide), nn.ReLU()
+        )
+        self.heat = _head(wide + 2, wide, N_JOINTS)
+        self.delta = _head(wide + 2 + N_JOINTS, wide, 3 * N_JOINTS)
+        self.location = _head(wide + 2 + 4 * N_JOINTS, wide, 5 * N_JOINTS)
         _begin(self.heat[-1], self.location[-1])
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, ...]:
@@ -230,13 +238,13 @@ class _Bottleneck(nn.Module):
         self.shortcut = nn.Conv2d(channels_in, out, 1) if channels_in != out else None
         self.body = nn.Sequential(
             nn.Conv2d(channels_in, channels, 1, bias=False),
-            GroupNorm(32, channels),
+            _norm(channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, stride, dilation, dilation, bias=False),
-            GroupNorm(32, channels),
+            _norm(channels),
             nn.ReLU(),
             nn.Conv2d(channels, out, 1, bias=False),
-            GroupNorm(32, out),
+            _norm(out),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -252,13 +260,18 @@ def _stage(channels_in: int, channels: int, n: int, dilation: int) -> nn.Sequent
     return nn.Sequential(first, *more)
 
 
-def _head(channels_in: int, channels_out: int) -> nn.Sequential:
+def _head(channels_in: int, wide: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, 256, 3, padding=1, bias=False),
-        GroupNorm(32, 256),
+        nn.Conv2d(channels_in, wide, 3, padding=1, bias=False),
+        _norm(wide),
         nn.ReLU(),
-        nn.Conv2d(256, channels_out, 1),
+        nn.Conv2d(wide, channels_out, 1),
     )
+
+
+def _norm(channels: int) -> GroupNorm:
+    """Give a norm of 32 groups, of fewer where a group would be less than two channels."""
+    return GroupNorm(min(32, channels // 2), channels)
 
 
 class DetReader(nn.Module):

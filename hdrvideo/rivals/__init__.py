@@ -1,1 +1,1 @@
-"""Published alternatives to hdrvideo's nets, as drop-ins for its stages."""
+"""Published alternatives, written from facts: each answers as the stage that it replaces."""

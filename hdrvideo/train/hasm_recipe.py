@@ -1,5 +1,6 @@
 """HASM's recipe: what it is shown, what is asked of it, how it is judged."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -94,41 +95,60 @@ class HasmData:
 
 
 @dataclass(frozen=True)
-class HasmRecipe:
-    """How HASM is taught.
+class ViewsRecipe:
+    """How a net that looks at both hands is taught.
 
     Attributes:
         data: What it learns from.
         views: How it is shown.
         batch: Pictures a step, over all workers.
         seed: Draws the batches.
-        hidden_weight: Weight of hidden pixels.
     """
 
     data: HasmData
     views: ViewSettings = field(default_factory=ViewSettings)
     batch: int = 32
     seed: int = 0
-    hidden_weight: float = 3.0
 
     def __post_init__(self) -> None:
         check_number("batch", self.batch, 1, 65536, whole=True)
         check_number("seed", self.seed, 0, 2**31 - 1, whole=True)
+
+
+@dataclass(frozen=True)
+class HasmRecipe(ViewsRecipe):
+    """How HASM is taught.
+
+    Attributes:
+        hidden_weight: Weight of hidden pixels.
+    """
+
+    hidden_weight: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         check_number("hidden_weight", self.hidden_weight, 0, 1000)
 
 
-class HasmTask:
-    """Lessons for HASM; see :class:`hdrvideo.train.loop.Task`."""
+class ViewsTask(ABC):
+    """Lessons for a net that looks at both hands; see :class:`hdrvideo.train.loop.Task`.
+
+    Attributes:
+        hint_shares: The checks are drawn once for each, with so many hints.
+        pair_share: Part of the checks that are shown round the hands.
+    """
 
     better = "score"
+    hint_shares: tuple[float, ...] = (0.0, 1.0)
+    pair_share = 0.5
 
     def __init__(
-        self, net: nn.Module, recipe: HasmRecipe, *, made_as: Mapping[str, Any] | None = None
+        self, net: nn.Module, recipe: ViewsRecipe, *, made_as: Mapping[str, Any] | None = None
     ) -> None:
         """Read all data into memory.
 
         Args:
-            net: As :class:`hdrvideo.frame.hasm.HasmNet`.
+            net: As its losses take it.
             recipe: How it is taught.
             made_as: How the net was made, to be written down: its start, what is frozen.
 
@@ -158,7 +178,7 @@ class HasmTask:
         if data.empty_share:
             self._sources.append((data.empty_share, EmptyPictures(empty, self._people)))
         self._held_out = MadePictures([Path(f) for f in data.held_out], "test", alone_share=0)
-        self._checks = [self._draw_checks(share) for share in (0.0, 1.0)]
+        self._checks = [self._draw_checks(share) for share in self.hint_shares]
 
     def describe(self) -> dict[str, Any]:
         """Give the recipe, the net's name and how it was made."""
@@ -181,6 +201,40 @@ class HasmTask:
                 examples.append(draw_example(picture, rng, self._recipe.views))
         return stack_examples(examples)
 
+    @abstractmethod
+    def losses(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compare what the net says with the truth."""
+
+    @abstractmethod
+    def check(self, net: nn.Module) -> dict[str, float]:
+        """Score held-out made pictures."""
+
+    @abstractmethod
+    def sheet(self, net: nn.Module) -> U8:
+        """Draw what is said of some."""
+
+    def _draw_checks(self, hint_share: float) -> list[MaskExample]:
+        views = ViewSettings(
+            self._recipe.views.resolution_px, turn_deg=4.0, letterbox_share=0.3, spoil=0.0,
+            pair_scale=(1.3, 1.5), frame_scale=(0.95, 1.1), hint_share=hint_share,
+            pair_share=self.pair_share,
+        )  # fmt: skip
+        n = min(self._recipe.data.n_check, len(self._held_out))
+        step = len(self._held_out) / n
+        rng = np.random.default_rng(_CHECK_SEED)
+        return [draw_example(self._held_out[int(i * step)], rng, views) for i in range(n)]
+
+
+class HasmTask(ViewsTask):
+    """Lessons for HASM; its net is as :class:`hdrvideo.frame.hasm.HasmNet`."""
+
+    def __init__(
+        self, net: nn.Module, recipe: HasmRecipe, *, made_as: Mapping[str, Any] | None = None
+    ) -> None:
+        """Read all data into memory."""
+        super().__init__(net, recipe, made_as=made_as)
+        self._hidden_weight = recipe.hidden_weight
+
     def losses(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compare the net's masks and joints with the truth."""
         whole, share, presence, *maps = (out.float() for out in net(as_seen(batch)))
@@ -190,7 +244,7 @@ class HasmTask:
             batch["amodal"],
             batch["present"],
             batch["present_weight"],
-            hidden_weight=self._recipe.hidden_weight,
+            hidden_weight=self._hidden_weight,
         )
         pair = pair_loss(PairMaps(*maps), batch, self._recipe.views.resolution_px)
         return {**losses, **pair, "sum": losses["sum"] + pair["pair"]}
@@ -230,16 +284,6 @@ class HasmTask:
                 said.append([out.float().cpu() for out in HasmReader(net)(pictures)])
         parts = [torch.cat(each) for each in zip(*said, strict=True)]
         return HandMasks(*parts[:3]), PairJoints(*parts[3:]), truth
-
-    def _draw_checks(self, hint_share: float) -> list[MaskExample]:
-        views = ViewSettings(
-            self._recipe.views.resolution_px, turn_deg=4.0, letterbox_share=0.3, spoil=0.0,
-            pair_scale=(1.3, 1.5), frame_scale=(0.95, 1.1), hint_share=hint_share,
-        )  # fmt: skip
-        n = min(self._recipe.data.n_check, len(self._held_out))
-        step = len(self._held_out) / n
-        rng = np.random.default_rng(_CHECK_SEED)
-        return [draw_example(self._held_out[int(i * step)], rng, views) for i in range(n)]
 
 
 def as_seen(batch: dict[str, Tensor]) -> Tensor:

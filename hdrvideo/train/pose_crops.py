@@ -29,6 +29,7 @@ from hdrvideo.geometry import (
     turn_xy,
 )
 from hdrvideo.hand import JOINTS, WRIST
+from hdrvideo.rotation import axis_angle_to_matrix
 from hdrvideo.synth.stored import ShardPictures
 from hdrvideo.train.bare_crops import (
     BarePicture,
@@ -36,12 +37,14 @@ from hdrvideo.train.bare_crops import (
     own_and_other,
     warp_masks,
 )
+from hdrvideo.train.model_pose import ModelPose
 from hdrvideo.train.pair_truth import palm_in_picture, palm_in_space
 from hdrvideo.train.views import spoil_colours
 
 F64 = NDArray[np.float64]
 
 _TRUTHS: Final = ("uv_px", "xyz_cam_mm", "joint_visible", "hidden_share", "present", "k_px")
+_POSES: Final = ("pose", "shape")
 _MIDDLE_MCP: Final = JOINTS.index("middle_mcp")
 # Pastes without joints are drawn anew so often.
 _TRIES: Final = 50
@@ -65,6 +68,7 @@ class HandPicture:
             hand that is bare, or whose masks are not known.
         labelled: ``(21,)`` bool, which joints are true; the others are guesses that say where the
             hand is. None = all are.
+        pose: As the hand model has it; None = not known or not asked for.
     """
 
     rgb_u8: U8
@@ -75,6 +79,7 @@ class HandPicture:
     visible: NDArray[np.bool_] | None
     masks: NDArray[np.bool_] | None = None
     labelled: NDArray[np.bool_] | None = None
+    pose: ModelPose | None = None
 
     def __post_init__(self) -> None:
         h, w = self.rgb_u8.shape[:2]
@@ -103,6 +108,7 @@ class PoseExample:
         seen_told: Whether ``visible`` is known; if not, it is 0.
         labelled: ``(21,)`` float32, 0 or 1; the other joints are guesses.
         masks: ``(4, R, R)`` float32 0..1, as of the picture; None likewise.
+        pose: Of the right hand that the crop shows; None = not known or not asked for.
     """
 
     rgb_u8: U8
@@ -114,6 +120,7 @@ class PoseExample:
     seen_told: bool
     labelled: F32
     masks: F32 | None = None
+    pose: ModelPose | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,7 @@ class MadeHands:
         *,
         least_size_px: float = 20.0,
         most_hidden: float = 0.95,
+        with_pose: bool = False,
     ) -> None:
         """Read shards into memory, still packed.
 
@@ -167,13 +175,15 @@ class MadeHands:
             split: ``train`` or ``test``, of which they must be.
             least_size_px: Hands whose joints span less of a picture are left out.
             most_hidden: Hands that are hidden by more are left out.
+            with_pose: Give their poses, too.
 
         Raises:
             DataError: A folder holds no shards of ours or such of the other split, or there is no
                 hand of use in any.
         """
-        self._shards = [ShardPictures(folder, split, truths=_TRUTHS) for folder in folders]
-        self._truth = [{name: s.truth(name) for name in _TRUTHS} for s in self._shards]
+        names = (*_TRUTHS, *_POSES) if with_pose else _TRUTHS
+        self._shards = [ShardPictures(folder, split, truths=names) for folder in folders]
+        self._truth = [{name: s.truth(name) for name in names} for s in self._shards]
         found = []
         for k, truth in enumerate(self._truth):
             uv_px = truth["uv_px"]
@@ -216,7 +226,11 @@ class MadeHands:
         xyz_cam_mm = truth["xyz_cam_mm"][i, side]
         palm_px = palm_in_space(xyz_cam_mm, truth["k_px"][i])
         masks = None if bare else own_and_other(*shards.masks(i), side)
-        return HandPicture(rgb_u8, side, uv_px, palm_px, xyz_cam_mm, visible, masks)
+        pose = None
+        if "pose" in truth:
+            turns = axis_angle_to_matrix(torch.from_numpy(truth["pose"][i, side]))
+            pose = ModelPose(turns.numpy(), truth["shape"][i, side])
+        return HandPicture(rgb_u8, side, uv_px, palm_px, xyz_cam_mm, visible, masks, pose=pose)
 
     def draw(self, rng: np.random.Generator, n: int, *, bare_share: float) -> list[HandPicture]:
         """Draw ``n`` hands, so many of them bare; alike for the same state of ``rng``."""
@@ -313,6 +327,7 @@ def take_example(picture: HandPicture, square: CropSquare, resolution_px: int) -
         seen_told=picture.visible is not None,
         labelled=_flags(picture.labelled, unknown=1),
         masks=masks,
+        pose=None if picture.pose is None else picture.pose.seen_in(crop_from_frame),
     )
 
 
@@ -350,7 +365,8 @@ def stack_pose_examples(examples: Sequence[PoseExample]) -> dict[str, Tensor]:
     """Stack examples into tensors; crops ``(B, 3, R, R)`` in 0..1, places in reference bones.
 
     ``in_space`` ``(B,)`` is 1 where the joints in space are known, else 0; ``seen_told`` ``(B,)``
-    where it is known what is seen.
+    where it is known what is seen. Where any example has a pose there are ``turns``
+    ``(B, 16, 3, 3)`` and ``shape`` ``(B, n)``; flat mean hands elsewhere.
     """
     rgb_u8 = np.stack([e.rgb_u8 for e in examples])
     scaled = np.multiply(rgb_u8, np.float32(1 / 255), dtype=np.float32)
@@ -364,5 +380,11 @@ def stack_pose_examples(examples: Sequence[PoseExample]) -> dict[str, Tensor]:
         "seen_told": np.array([e.seen_told for e in examples], np.float32),
         "labelled": np.stack([e.labelled for e in examples]),
     }
+    poses = [e.pose for e in examples]
+    known = next((pose for pose in poses if pose is not None), None)
+    if known is not None:
+        flat = ModelPose(np.tile(np.eye(3, dtype=np.float32), (16, 1, 1)), 0 * known.shape)
+        arrays["turns"] = np.stack([(pose or flat).turns for pose in poses])
+        arrays["shape"] = np.stack([(pose or flat).shape for pose in poses])
     stacked = {name: torch.from_numpy(value) for name, value in arrays.items()}
     return {"rgb": torch.from_numpy(scaled).permute(0, 3, 1, 2), **stacked}

@@ -1,6 +1,7 @@
 """SHPE's recipe: what it is shown, what is asked of it, how it is judged."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hdrvideo.checkpoint import load_weights, weights_path
-from hdrvideo.config import check_folder_or_none, check_folders, check_number
+from hdrvideo.config import check_number
 from hdrvideo.datatypes import N_JOINTS, U8
 from hdrvideo.errors import DataError, SettingsError
 from hdrvideo.frame.detmaps import (
+    DetJoints,
     DetMaps,
     chance_right,
     px_from_cells,
@@ -40,7 +42,8 @@ from hdrvideo.train.pose_crops import (
 from hdrvideo.train.pose_losses import PoseWeights, pose_loss
 from hdrvideo.train.pose_scores import HandErrors, hidden_groups, reliability
 from hdrvideo.train.pose_sheets import draw_pose_sheet
-from hdrvideo.train.set_hands import SetHands, check_sets
+from hdrvideo.train.set_hands import SetHands
+from hdrvideo.train.shpe_data import ShpeData
 
 _CHECK_SEED: Final = 11
 _CHECK_BATCH: Final = 32
@@ -50,82 +53,18 @@ _HDRM_CROPS: Final = HdrmCrops()
 
 
 @dataclass(frozen=True)
-class ShpeData:
-    """What SHPE learns from.
-
-    Attributes:
-        made: Folders of shards of the made world, split train.
-        held_out: Folders of shards of split test, for the checks.
-        crops: Folder of harvested hands, for pastes; None = no pastes.
-        hand_free: Folders of pictures without hands, to lay pasted hands over.
-        pasted_share: Part of a batch that is pasted real hands, taught in the picture alone.
-        sets: Folders of the field's data sets by name (``docs/datasets.md``); their training split
-            is learnt from. None = none.
-        sets_share: Part of a batch that is of them.
-        sets_part: Part of InterHand2.6M: ``all``, ``human`` or ``machine``.
-        sets_only_there: Leave out samples that lack a file; else a set must be whole.
-        bare_share: Part of a batch that shows a hand alone, as HDRM is to paint it; the rest is as
-            it is in the picture.
-        least_size_px: Hands that span less of a made picture are left out.
-        n_check: Held-out hands that a check looks at, each bare and as it is.
-    """
-
-    made: tuple[str, ...] = ()
-    held_out: tuple[str, ...] = ()
-    crops: str | None = None
-    hand_free: tuple[str, ...] = ()
-    pasted_share: float = 0.0
-    sets: Mapping[str, str] | None = None
-    sets_share: float = 0.0
-    sets_part: str = "all"
-    sets_only_there: bool = False
-    bare_share: float = 0.5
-    least_size_px: float = 24.0
-    n_check: int = 256
-
-    def __post_init__(self) -> None:
-        for name in ("made", "held_out", "hand_free"):
-            check_folders(f"ShpeData.{name}", getattr(self, name))
-            if not getattr(self, name) and name != "hand_free":
-                raise SettingsError(f"ShpeData.{name} is empty; name a folder of shards")
-        check_folder_or_none("ShpeData.crops", self.crops)
-        check_number("ShpeData.pasted_share", self.pasted_share, 0, 0.9)
-        if self.pasted_share and self.crops is None:
-            raise SettingsError(
-                f"pasted_share is {self.pasted_share} and ShpeData.crops is not given; name a "
-                "folder of harvested hands, or set the share to 0"
-            )
-        check_sets("ShpeData.sets", self.sets)
-        check_number("ShpeData.sets_share", self.sets_share, 0, 0.9 - self.pasted_share)
-        if bool(self.sets) != bool(self.sets_share):
-            raise SettingsError(
-                f"sets_share is {self.sets_share} and ShpeData.sets is {self.sets!r}; give both or "
-                "none"
-            )
-        if not isinstance(self.sets_only_there, bool):
-            raise SettingsError(
-                f"ShpeData.sets_only_there is {self.sets_only_there!r}, expected true or false"
-            )
-        check_number("ShpeData.bare_share", self.bare_share, 0, 1)
-        check_number("ShpeData.least_size_px", self.least_size_px, 1, 100_000)
-        check_number("ShpeData.n_check", self.n_check, 1, 1_000_000, whole=True)
-
-
-@dataclass(frozen=True)
-class ShpeRecipe:
-    """How SHPE is taught.
+class CropRecipe:
+    """How a net that reads one hand's crops is taught.
 
     Attributes:
         data: What it learns from.
         crops: How it is shown.
-        weights: What each loss weighs.
         batch: Crops a step, over all workers.
         seed: Draws the batches.
     """
 
     data: ShpeData
     crops: CropSettings = field(default_factory=CropSettings)
-    weights: PoseWeights = field(default_factory=PoseWeights)
     batch: int = 32
     seed: int = 0
 
@@ -135,15 +74,19 @@ class ShpeRecipe:
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """What is said of the checks' N crops.
+class ShpeRecipe(CropRecipe):
+    """How SHPE is taught.
 
     Attributes:
-        uv_px: ``(N, 21, 2)`` in the crop.
-        xyz: ``(N, 21, 3)`` of any unit.
-        sure: ``(N, 21)`` chance of being right; zero of those who do not say.
-        visible: ``(N, 21)`` bool; False of those who do not say.
+        weights: What each loss weighs.
     """
+
+    weights: PoseWeights = field(default_factory=PoseWeights)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What is said of the checks' N crops: a :data:`Reading`, zero and False where not said."""
 
     uv_px: NDArray[Any]
     xyz: NDArray[Any]
@@ -151,19 +94,27 @@ class _Answer:
     visible: NDArray[np.bool_]
 
 
+# What is read of B crops: joints in the crop (B, 21, 2), in space (B, 21, 3) of any unit, how sure
+# they are (B, 21), and which are seen (B, 21) bool.
+Reading = tuple[Tensor, Tensor, Tensor, Tensor]
 # Takes crops (B, 3, R, R) and masks (B, 4, R, R), gives the hands whole and alone.
 Painter = Callable[[Tensor, Tensor], Tensor]
 
 
-class ShpeTask:
-    """Lessons for SHPE; see :class:`hdrvideo.train.loop.Task`."""
+class CropTask(ABC):
+    """Lessons for a net that reads crops of one hand; see :class:`hdrvideo.train.loop.Task`.
+
+    Attributes:
+        with_pose: Whether it is taught the hand model's pose as well.
+    """
 
     better = "score"
+    with_pose = False
 
     def __init__(
         self,
         net: nn.Module,
-        recipe: ShpeRecipe,
+        recipe: CropRecipe,
         *,
         made_as: Mapping[str, Any] | None = None,
         paint: Painter | None = None,
@@ -171,7 +122,7 @@ class ShpeTask:
         """Read all data into memory.
 
         Args:
-            net: As :class:`hdrvideo.frame.detnet.DetNetSmall`.
+            net: Takes crops ``(B, 3, R, R)``.
             recipe: How it is taught.
             made_as: How the net was made, to be written down.
             paint: Takes away what is before or beside a hand; all hands that are not bare pass
@@ -180,20 +131,15 @@ class ShpeTask:
         Raises:
             DataError: A folder is missing, holds nothing of use, or is of the wrong split.
             ShapeError: The folder of harvested hands is missing, or one of them is damaged.
-            SettingsError: The crops are not of the net's size.
         """
-        wanted = getattr(net, "RESOLUTION_PX", recipe.crops.resolution_px)
-        if isinstance(net, DetNetSmall) and recipe.crops.resolution_px != wanted:
-            raise SettingsError(
-                f"crops.resolution_px is {recipe.crops.resolution_px}, expected {wanted}: the "
-                "landmark net's trunk reads no other size"
-            )
         self.net = net
         self._recipe = recipe
         self._made_as = dict(made_as or {})
         data = recipe.data
-        size = data.least_size_px
-        self._made = MadeHands([Path(f) for f in data.made], "train", least_size_px=size)
+        size, with_pose = data.least_size_px, self.with_pose
+        self._made = MadeHands(
+            [Path(f) for f in data.made], "train", least_size_px=size, with_pose=with_pose
+        )
         self._pasted: PastedHands | None = None
         if data.crops is not None and data.pasted_share:
             groups = pair_groups(data.crops, data.hand_free, seed=recipe.seed)
@@ -206,7 +152,9 @@ class ShpeTask:
                 only_there=data.sets_only_there,
                 least_size_px=size,
             )
-        held_out = MadeHands([Path(f) for f in data.held_out], "test", least_size_px=size)
+        held_out = MadeHands(
+            [Path(f) for f in data.held_out], "test", least_size_px=size, with_pose=with_pose
+        )
         self._paint = paint
         self._hidden, examples = _draw_checks(held_out, recipe)
         self._truth = self._stacked(examples, np.random.default_rng(_CHECK_SEED))
@@ -249,14 +197,13 @@ class ShpeTask:
             batch["rgb"][which] = self._paint(batch["rgb"][which], torch.from_numpy(told))
         return batch
 
+    @abstractmethod
     def losses(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Compare the net's maps and joints with the truth."""
-        return pose_loss(
-            maps_of(net(batch["rgb"])),
-            batch,
-            self._recipe.weights,
-            self._recipe.crops.resolution_px,
-        )
+        """Compare what the net says with the truth."""
+
+    @abstractmethod
+    def readings(self, out: tuple[Tensor, ...], resolution_px: int) -> tuple[Reading, Reading]:
+        """Read what the net says of crops: softly, and at whole cells."""
 
     def check(self, net: nn.Module) -> dict[str, float]:
         """Score held-out made hands, each bare and as it is in its picture.
@@ -314,15 +261,8 @@ class ShpeTask:
         read: list[list[list[NDArray[Any]]]] = [[], []]
         for crops in torch.split(self._truth["rgb"], _CHECK_BATCH):
             with torch.inference_mode():
-                maps = maps_of(net(crops.to(device)))
-                stride_px = crops.shape[-1] / maps.heat_logit.shape[-1]
-                for k, found in enumerate((read_soft(maps), read_argmax(maps))):
-                    said = (
-                        px_from_cells(found.uv_cells, stride_px),
-                        found.xyz,
-                        chance_right(found.log_error),
-                        found.visible_logit > 0,
-                    )
+                both = self.readings(net(crops.to(device)), crops.shape[-1])
+                for k, said in enumerate(both):
                     read[k].append([value.cpu().numpy() for value in said])
         soft, hard = (_Answer(*map(np.concatenate, zip(*said, strict=True))) for said in read)
         return soft, hard
@@ -349,12 +289,63 @@ class ShpeTask:
         return self._landmark
 
 
+class ShpeTask(CropTask):
+    """Lessons for SHPE."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        recipe: ShpeRecipe,
+        *,
+        made_as: Mapping[str, Any] | None = None,
+        paint: Painter | None = None,
+    ) -> None:
+        """Read all data into memory; ``net`` as :class:`hdrvideo.frame.detnet.DetNetSmall`.
+
+        Raises:
+            SettingsError: The crops are not of the net's size.
+        """
+        if isinstance(net, DetNetSmall):
+            check_crops(recipe, net.RESOLUTION_PX, "the landmark net's trunk reads no other size")
+        super().__init__(net, recipe, made_as=made_as, paint=paint)
+        self._weights = recipe.weights
+
+    def losses(self, net: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compare the net's maps and joints with the truth."""
+        maps = maps_of(net(batch["rgb"]))
+        return pose_loss(maps, batch, self._weights, self._recipe.crops.resolution_px)
+
+    def readings(self, out: tuple[Tensor, ...], resolution_px: int) -> tuple[Reading, Reading]:
+        """Read maps softly, and at whole cells."""
+        maps = maps_of(out)
+        stride_px = resolution_px / maps.heat_logit.shape[-1]
+        return as_reading(read_soft(maps), stride_px), as_reading(read_argmax(maps), stride_px)
+
+
+def check_crops(recipe: CropRecipe, wanted_px: int, reason: str) -> None:
+    """Refuse crops that are not of a net's size.
+
+    Raises:
+        SettingsError: They are not.
+    """
+    if recipe.crops.resolution_px != wanted_px:
+        raise SettingsError(
+            f"crops.resolution_px is {recipe.crops.resolution_px}, expected {wanted_px}: {reason}"
+        )
+
+
+def as_reading(found: DetJoints, stride_px: float) -> Reading:
+    """Give what was read from maps as a check wants it."""
+    uv_px = px_from_cells(found.uv_cells, stride_px)
+    return uv_px, found.xyz, chance_right(found.log_error), found.visible_logit > 0
+
+
 def maps_of(out: tuple[Tensor, ...]) -> DetMaps:
     """Name the maps among what a net gives, in float32."""
     return DetMaps(*(values.float() for values in out[:6]))
 
 
-def _draw_checks(held_out: MadeHands, recipe: ShpeRecipe) -> tuple[NDArray[Any], list[PoseExample]]:
+def _draw_checks(held_out: MadeHands, recipe: CropRecipe) -> tuple[NDArray[Any], list[PoseExample]]:
     """Draw hands of pairs: hidden shares ``(N,)``, and ``2 N`` crops, all bare ones first."""
     pairs = np.flatnonzero(held_out.is_pair)
     if len(pairs) == 0:
