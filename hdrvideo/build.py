@@ -15,9 +15,11 @@ from hdrvideo.engine import make_runner, pick_engine
 from hdrvideo.errors import SettingsError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.hasm import Hasm, HasmNet
-from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, Hdrm, HdrmNet
+from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, HdrmNet
+from hdrvideo.frame.painter import Hdrm
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
+from hdrvideo.motion.memory import STAGE, MemoryNet
 from hdrvideo.motion.refine import RefineNet
 from hdrvideo.motion.states import StateReader
 from hdrvideo.motion.windows import Refiner
@@ -71,6 +73,12 @@ def small_shpe(path: Path | None = None) -> DetNetSmall:
     net = DetNetSmall(landmark)
     load_weights(net, path or weights_path("shpe"), kept=DetNetSmall.LANDMARK_PARTS)
     return net
+
+
+def memory_net(hdrm: HdrmNet) -> MemoryNet:
+    """Give an HDRM a memory, untrained."""
+    n_features = hdrm.size.encoder[STAGE - 1][0]
+    return MemoryNet(hdrm, n_seen=N_CHANNELS, n_features=n_features)
 
 
 def ready(net: nn.Module, device: torch.device) -> nn.Module:

@@ -1,0 +1,268 @@
+"""A painter's memory: what a hand and its ground looked like a moment ago, carried into the present.
+
+Two layers are kept for each hand that is followed: the hand with its hidden part, and what lies
+behind both hands. Each pixel has a colour and a *worth*: how many answers of the painter it counts
+for. A pixel that is seen counts :data:`SEEN_WORTH`; carried along its layer's motion it loses worth
+by age and by distrust of the motion (:func:`recall`); where it is hidden now, the painter's answer
+and what is remembered are averaged by worth, and the mean is worth both (:class:`MemoryNet`). So
+what is seen stays for long, and guesses agree with those before them. Beside colours the features
+of one stage of the painter's encoder are kept and fused.
+
+This is a recursive filter, for streams: it looks back, never ahead. After the feature propagation
+of ProPainter (Zhou et al., ICCV 2023), of which only the principle is taken: no window of frames is
+held, so memory does not grow with a clip.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hdrvideo.datatypes import check_array
+from hdrvideo.motion.carry import N_LAYERS, LayerMotion
+from hdrvideo.motion.flow import sampled
+
+# Of a pixel that is seen, in answers of the painter; chosen on made clips of split train, as is how
+# fast worth fades: in n frames to less than 1 / (n FADING). Among 6 to 20 and 0.02 to 0.15 it makes
+# little difference.
+SEEN_WORTH: Final = 6.0
+FADING: Final = 0.02
+# Motion of at least half the trust is trusted.
+_TRUSTED: Final = 2.0
+# Stage of the painter's encoder whose features are kept, and how many of its cells a pixel side.
+STAGE: Final = 2
+CELL_PX: Final = 4
+# RGB, worth: what the net is told beside a crop, its masks and features.
+N_TOLD: Final = 4
+_TINY: Final = 1e-6
+_HIDDEN: Final = 16
+# A gate may change worth by this many powers of e.
+_REACH: Final = 4.0
+
+Fuse = Callable[[int, Tensor], Tensor]
+
+
+class FusedPainter(Protocol):
+    """A painter whose features can be changed on the way; see ``frame/hdrm.py``."""
+
+    def __call__(self, seen: Tensor, fuse: Fuse | None = None) -> tuple[Tensor, Tensor]:
+        """Give what is painted ``(B, 3, R, R)`` and how much is taken of it ``(B, 1, R, R)``."""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What is remembered of B hands.
+
+    Attributes:
+        rgb: ``(B, 2, 3, R, R)`` float32, the hand's and the ground's colours, 0..1.
+        worth: ``(B, 2, 1, R, R)`` float32; 0 = nothing is known.
+        features: ``(B, F, R / 4, R / 4)`` float32; 0 where none are.
+    """
+
+    rgb: Tensor
+    worth: Tensor
+    features: Tensor
+
+    def __post_init__(self) -> None:
+        b, _, _, r, _ = self.rgb.shape
+        check_array("rgb", self.rgb, (b, N_LAYERS, 3, r, r), "float32")
+        check_array("worth", self.worth, (b, N_LAYERS, 1, r, r), "float32")
+        check_array("features", self.features, (b, None, r // CELL_PX, r // CELL_PX), "float32")
+
+    @classmethod
+    def of_seen(cls, rgb: Tensor, sees: Tensor, n_features: int) -> "Layers":
+        """Remember what one picture shows.
+
+        Args:
+            rgb: ``(B, 3, R, R)``.
+            sees: ``(B, 2, R, R)`` where each layer is seen.
+            n_features: F.
+        """
+        b, _, r, _ = rgb.shape
+        return cls(
+            rgb=rgb[:, None].expand(-1, N_LAYERS, -1, -1, -1).contiguous(),
+            worth=(SEEN_WORTH * sees)[:, :, None],
+            features=rgb.new_zeros(b, n_features, r // CELL_PX, r // CELL_PX),
+        )
+
+    def of_hand(self, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the colours ``(B, 3, R, R)`` and worth ``(B, 1, R, R)`` that each pixel is to have.
+
+        Args:
+            whole: ``(B, 1, R, R)`` 1 where the whole hand is; elsewhere the ground is wanted.
+        """
+        is_hand = whole > 0
+        return (
+            torch.where(is_hand, self.rgb[:, 0], self.rgb[:, 1]),
+            torch.where(is_hand, self.worth[:, 0], self.worth[:, 1]),
+        )
+
+
+def recall(layers: Layers, motion: LayerMotion, whole: Tensor) -> Layers:
+    """Carry what is remembered into the present.
+
+    Args:
+        layers: As they were in the crops before.
+        motion: Of the crops of now.
+        whole: ``(B, 1, R, R)`` 1 where the whole hand is now: features move as it does there, and
+            as the ground elsewhere.
+    """
+    b, n, _, r, _ = layers.rgb.shape
+    weighted = torch.cat([layers.rgb * layers.worth, layers.worth], dim=2).flatten(0, 1)
+    found = _looked_up(weighted, motion.place_px.flatten(0, 1)).view(b, n, 4, r, r)
+    worth = found[:, :, 3:]
+    rgb = found[:, :, :3] / worth.clamp(min=_TINY)
+    worth = worth / (1 + FADING * worth) * (_TRUSTED * motion.trust).clamp(max=1)[:, :, None]
+    place_px = torch.where(whole[:, 0, ..., None] > 0, motion.place_px[:, 0], motion.place_px[:, 1])
+    cells = functional.avg_pool2d(place_px.permute(0, 3, 1, 2), CELL_PX).permute(0, 2, 3, 1)
+    cells = (cells + 0.5) / CELL_PX - 0.5
+    return Layers(rgb, worth, _looked_up(layers.features, cells))
+
+
+def remember(
+    recalled: Layers, rgb: Tensor, sees: Tensor, whole: Tensor, answer: "Answer"
+) -> Layers:
+    """Keep what is seen now, what was painted, and of the rest what was remembered.
+
+    Args:
+        recalled: What was remembered, carried into these crops.
+        rgb: ``(B, 3, R, R)`` the crops.
+        sees: ``(B, 2, R, R)`` where each layer is seen.
+        whole: ``(B, 1, R, R)`` 1 where the whole hand is.
+        answer: What was painted.
+    """
+    is_painted = answer.weight > 0
+    is_here = torch.stack([whole > 0, whole <= 0], dim=1)
+    is_seen = (sees[:, :, None] > 0) & ~is_painted[:, None]
+    is_made = is_here & is_painted[:, None] & ~is_seen
+    colours = torch.where(is_made, answer.rgb[:, None], recalled.rgb)
+    worth = torch.where(is_made, answer.worth[:, None], recalled.worth)
+    return Layers(
+        rgb=torch.where(is_seen, rgb[:, None], colours),
+        worth=torch.where(is_seen, SEEN_WORTH, worth),
+        features=answer.features,
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a painter with a memory says of B crops.
+
+    Attributes:
+        rgb: ``(B, 3, R, R)`` the crop as painted, 0..1.
+        weight: ``(B, 1, R, R)`` how much of it is to be taken.
+        worth: ``(B, 1, R, R)`` of what is painted.
+        features: ``(B, F, R / 4, R / 4)`` to be remembered.
+    """
+
+    rgb: Tensor
+    weight: Tensor
+    worth: Tensor
+    features: Tensor
+
+    @classmethod
+    def from_outputs(cls, outputs: Any) -> "Answer":
+        """Take the outputs of a :class:`MemoryNet`."""
+        rgb, weight, worth, packed = (out.float() for out in outputs)
+        return cls(rgb, weight, worth, functional.pixel_unshuffle(packed, CELL_PX))
+
+
+def told(seen: Tensor, recalled: Layers, whole: Tensor) -> Tensor:
+    """Put together what a :class:`MemoryNet` takes, one tensor for any engine.
+
+    Args:
+        seen: ``(B, 7, R, R)`` crops with masks.
+        recalled: What is remembered, carried into them.
+        whole: ``(B, 1, R, R)`` 1 where the whole hand is.
+
+    Returns:
+        ``(B, 7 + 4 + F / 16, R, R)``: features lie in squares of pixels.
+    """
+    packed = functional.pixel_shuffle(recalled.features, CELL_PX)
+    return torch.cat([seen, *recalled.of_hand(whole), packed], dim=1)
+
+
+class MemoryNet(nn.Module):
+    """A painter that is told what is remembered; untrained it averages colours by their worth.
+
+    Two gates change that: one by how much remembered features take the place of the present ones,
+    the other what remembered colours are worth, pixel by pixel, in view of what was painted. Both
+    begin at no change. Where nothing is remembered the painter says what it says alone, to the bit.
+    """
+
+    def __init__(self, painter: nn.Module, *, n_seen: int, n_features: int) -> None:
+        """Take a painter.
+
+        Args:
+            painter: A :class:`FusedPainter`.
+            n_seen: Channels that it takes: RGB and masks.
+            n_features: Channels of its encoder's stage :data:`STAGE`, a multiple of 16.
+        """
+        super().__init__()
+        self.painter = painter
+        self.n_seen, self.n_features = n_seen, n_features
+        n_masks = n_seen - 3
+        self.cells = nn.Sequential(
+            nn.Conv2d(2 * n_features + 1 + n_masks, n_features, 1),
+            nn.ReLU(),
+            nn.Conv2d(n_features, n_features, 3, padding=1),
+        )
+        self.pixels = nn.Sequential(
+            nn.Conv2d(3 * 3 + 1 + n_masks, _HIDDEN, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(_HIDDEN, _HIDDEN, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(_HIDDEN, 4, 3, padding=1),
+        )
+        for last in (self.cells[-1], self.pixels[-1]):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of what it takes; see :func:`told`."""
+        return self.n_seen + N_TOLD + self.n_features // CELL_PX**2
+
+    def forward(self, told: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Paint crops with what is remembered.
+
+        Args:
+            told: As :func:`told` gives it.
+
+        Returns:
+            What :class:`Answer` holds; features lie in squares of pixels,
+            ``(B, F / 16, R, R)``.
+        """
+        seen, rest = told[:, : self.n_seen], told[:, self.n_seen :]
+        rgb, worth, packed = rest[:, :3], rest[:, 3:4], rest[:, 4:]
+        then = functional.pixel_unshuffle(packed, CELL_PX)
+        hints = torch.cat([worth / (1 + worth), seen[:, 3:]], dim=1)
+        kept: list[Tensor] = []
+
+        def fuse(number: int, now: Tensor) -> Tensor:
+            if number != STAGE:
+                return now
+            kept.append(self._fused(now, then, functional.avg_pool2d(hints, CELL_PX)))
+            return kept[0]
+
+        painted, weight = self.painter(seen, fuse)
+        painted = painted.clamp(0, 1)
+        gate = self.pixels(torch.cat([painted, rgb, seen[:, :3], hints], dim=1))
+        gate = _REACH * torch.tanh(functional.pixel_shuffle(gate, 2) / _REACH)
+        worth = worth * gate.exp()
+        painted = torch.lerp(painted, rgb, worth / (1 + worth))
+        return painted, weight, 1 + worth, functional.pixel_shuffle(kept[0], CELL_PX)
+
+    def _fused(self, now: Tensor, then: Tensor, hints: Tensor) -> Tensor:
+        is_there = (then.abs().amax(dim=1, keepdim=True) > 0).to(now.dtype)
+        gate = torch.tanh(self.cells(torch.cat([now, then, hints], dim=1)))
+        return now + is_there * gate * (then - now)
+
+
+def _looked_up(values: Tensor, place: Tensor) -> Tensor:
+    """Look up ``(B, C, H, W)`` bilinearly at ``(B, h, w, 2)``; 0 beyond the picture."""
+    found, is_inside = sampled(values, place)
+    return found * is_inside[:, None]
