@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,15 +17,16 @@ from hdrvideo.errors import SettingsError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.hasm import Hasm, HasmNet
 from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, HdrmNet
-from hdrvideo.frame.painter import Hdrm
+from hdrvideo.frame.painter import Hdrm, SteadyHdrm
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
-from hdrvideo.motion.memory import STAGE, MemoryNet
+from hdrvideo.motion.flow import DisFlow
+from hdrvideo.motion.memory import STAGE, MemoryNet, PaintMemory
 from hdrvideo.motion.refine import RefineNet
 from hdrvideo.motion.states import StateReader
 from hdrvideo.motion.windows import Refiner
 
-WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe", "refine")
+WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "memory", "shpe", "refine")
 
 
 @dataclass(frozen=True)
@@ -107,14 +109,17 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
             n_channels=HasmNet.CHANNELS,
         )
         segmenter = Segmenter(Hasm(hasm, device=device), resolution_px=HasmNet.RESOLUTION_PX)
+    painters: dict[str, Any] = {}
+    if settings.paints and settings.memory == "on":
+        painters["steady"] = _build_steady(engine, device)
+    elif settings.paints:
+        painters["hdrm"] = _build_hdrm(engine, device)
     is_plain = settings.refine == "off" or settings.motion.causal
     return Parts(
         finder=PalmFinder(palm, device=device, min_score=settings.find.min_score),
         segmenter=segmenter,
         frame_stage=FrameStage(
-            shpe=_build_shpe(settings, engine, device),
-            hdrm=_build_hdrm(engine, device) if settings.paints else None,
-            device=device,
+            shpe=_build_shpe(settings, engine, device), device=device, **painters
         ),
         refiner=None if is_plain else build_refiner(device),
         device=device,
@@ -152,3 +157,14 @@ def _build_hdrm(engine: str, device: torch.device) -> Hdrm:
     net, size = build_net("hdrm", HdrmNet(SMALL), device), SMALL.resolution_px
     runner = make_runner(net, engine, resolution_px=size, n_channels=N_CHANNELS)
     return Hdrm(runner, resolution_px=size, device=device)
+
+
+def _build_steady(engine: str, device: torch.device) -> SteadyHdrm:
+    hdrm, size = HdrmNet(SMALL), SMALL.resolution_px
+    load_weights(hdrm, weights_path("hdrm"))
+    net = memory_net(hdrm)
+    load_weights(net, weights_path("memory"), kept=("painter",))
+    n_channels, n_features = net.n_channels, net.n_features
+    runner = make_runner(ready(net, device), engine, resolution_px=size, n_channels=n_channels)
+    memory = PaintMemory(runner, DisFlow(), n_features=n_features, device=device)
+    return SteadyHdrm(memory, resolution_px=size)

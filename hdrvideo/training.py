@@ -21,6 +21,7 @@ from hdrvideo.frame.efficientnet import EfficientTrunk
 from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.frame.hdrm import SIZES, HdrmNet
 from hdrvideo.frame.shpe import LandmarkNet
+from hdrvideo.motion.memory import MemoryNet
 from hdrvideo.motion.refine import SIZES as REFINE_SIZES
 from hdrvideo.motion.refine import RefineNet
 from hdrvideo.train.bare_crops import CropSettings as HdrmCrops
@@ -236,7 +237,7 @@ def make_refine(values: dict[str, Any]) -> nn.Module:
     return net
 
 
-def make_memory(values: dict[str, Any]) -> nn.Module:
+def make_memory(values: dict[str, Any]) -> MemoryNet:
     """Make the memory of a small HDRM to be trained; HDRM itself stays as it is.
 
     Args:
@@ -252,7 +253,9 @@ def make_memory(values: dict[str, Any]) -> nn.Module:
         raise SettingsError(f"net is {values!r}, expected some of {', '.join(sorted(known))}")
     painter, start = values.get("painter") or "shipped", values.get("start") or "none"
     if not isinstance(painter, str) or not isinstance(start, str):
-        raise SettingsError(f"net is {values!r}, expected painter: FILE | shipped, start: FILE | none")
+        raise SettingsError(
+            f"net is {values!r}, expected painter: FILE | shipped, start: FILE | none"
+        )
     hdrm = HdrmNet()
     load_weights(hdrm, weights_path("hdrm") if painter == "shipped" else Path(painter))
     net = memory_net(hdrm)

@@ -67,6 +67,7 @@ class HandFollower:
         settings: FollowSettings,
         segmenter: Segmenter | None = None,
         paint: Paint | None = None,
+        remember: bool = False,
         keep_crops: bool = False,
     ) -> None:
         """Take the nets.
@@ -78,12 +79,17 @@ class HandFollower:
             settings: What may be changed.
             segmenter: Sees masks; None = nobody does.
             paint: Makes hands bare by their masks; None = they are read only as they are.
+            remember: Paint with what is remembered of a hand's frames before.
             keep_crops: Leave a picture of each hand in its sighting.
         """
         self._finder = finder
         self._guide = None if segmenter is None else MaskGuide(segmenter)
         self._read = HandReader(
-            read_hands, resolution_px=resolution_px, paint=paint, keep_crops=keep_crops
+            read_hands,
+            resolution_px=resolution_px,
+            paint=paint,
+            remember=remember,
+            keep_crops=keep_crops,
         )
         self._settings = settings
         self._tracks: list[Track | None] = [None] * N_TRACKS
@@ -285,7 +291,7 @@ class HandFollower:
     ) -> None:
         """Read hands anew that were painted whole and alone, and take what is to be believed."""
         hands = masked_hands(row, self._tracks, seen, sides, self._settings)
-        for i, bare in self._read.bare(pyramid, hands).items():
+        for i, bare in self._read.bare(pyramid, hands, row.frame.index).items():
             told = believed(bare, hands[i], row.sightings[1 - i], self._settings)
             if told is not None:
                 row.sightings[i] = told
@@ -317,6 +323,7 @@ class HandFollower:
         for i, sighting in enumerate(swapped):
             row.sightings[i] = sighting
             self._keep(i, sighting, row.frame)
+        self._read.forget()
 
     def _drop_unseen(self, row: TrackedFrame, i: int) -> None:
         """Take back a hand that was found in this frame upon the other and that no mask shows."""

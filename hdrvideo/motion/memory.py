@@ -1,4 +1,4 @@
-"""A painter's memory: what a hand and its ground looked like a moment ago, carried into the present.
+"""A painter's memory: what a hand and its ground looked like a moment ago, carried to the present.
 
 Two layers are kept for each hand that is followed: the hand with its hidden part, and what lies
 behind both hands. Each pixel has a colour and a *worth*: how many answers of the painter it counts
@@ -13,8 +13,8 @@ of ProPainter (Zhou et al., ICCV 2023), of which only the principle is taken: no
 held, so memory does not grow with a clip.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol
 
 import torch
@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hdrvideo.datatypes import check_array
-from hdrvideo.motion.carry import N_LAYERS, LayerMotion
-from hdrvideo.motion.flow import sampled
+from hdrvideo.geometry import F64
+from hdrvideo.motion.carry import N_LAYERS, LayerMotion, View, find_motion
+from hdrvideo.motion.flow import FlowEngine, sampled
 
 # Of a pixel that is seen, in answers of the painter; chosen on made clips of split train, as is how
 # fast worth fades: in n frames to less than 1 / (n FADING). Among 6 to 20 and 0.02 to 0.15 it makes
@@ -73,6 +74,12 @@ class Layers:
         check_array("features", self.features, (b, None, r // CELL_PX, r // CELL_PX), "float32")
 
     @classmethod
+    def nothing(cls, rgb: Tensor, n_features: int) -> "Layers":
+        """Remember nothing of crops ``(B, 3, R, R)``."""
+        sees = torch.zeros_like(rgb[:, :N_LAYERS])
+        return cls.of_seen(rgb, sees, n_features)
+
+    @classmethod
     def of_seen(cls, rgb: Tensor, sees: Tensor, n_features: int) -> "Layers":
         """Remember what one picture shows.
 
@@ -87,6 +94,16 @@ class Layers:
             worth=(SEEN_WORTH * sees)[:, :, None],
             features=rgb.new_zeros(b, n_features, r // CELL_PX, r // CELL_PX),
         )
+
+    @classmethod
+    def join(cls, parts: Sequence["Layers"]) -> "Layers":
+        """Put what is remembered of some hands behind one another."""
+        return cls(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+    def only(self, number: int) -> "Layers":
+        """Give one hand's."""
+        at = slice(number, number + 1)
+        return Layers(self.rgb[at], self.worth[at], self.features[at])
 
     def of_hand(self, whole: Tensor) -> tuple[Tensor, Tensor]:
         """Give the colours ``(B, 3, R, R)`` and worth ``(B, 1, R, R)`` that each pixel is to have.
@@ -208,18 +225,15 @@ class MemoryNet(nn.Module):
         self.cells = nn.Sequential(
             nn.Conv2d(2 * n_features + 1 + n_masks, n_features, 1),
             nn.ReLU(),
-            nn.Conv2d(n_features, n_features, 3, padding=1),
+            _no_change(nn.Conv2d(n_features, n_features, 3, padding=1)),
         )
         self.pixels = nn.Sequential(
             nn.Conv2d(3 * 3 + 1 + n_masks, _HIDDEN, 3, stride=2, padding=1),
             nn.ReLU(),
             nn.Conv2d(_HIDDEN, _HIDDEN, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(_HIDDEN, 4, 3, padding=1),
+            _no_change(nn.Conv2d(_HIDDEN, 4, 3, padding=1)),
         )
-        for last in (self.cells[-1], self.pixels[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
 
     @property
     def n_channels(self) -> int:
@@ -260,6 +274,94 @@ class MemoryNet(nn.Module):
         is_there = (then.abs().amax(dim=1, keepdim=True) > 0).to(now.dtype)
         gate = torch.tanh(self.cells(torch.cat([now, then, hints], dim=1)))
         return now + is_there * gate * (then - now)
+
+
+def _no_change(conv: nn.Conv2d) -> nn.Conv2d:
+    """Let a gate's last layer begin at zero."""
+    for values in conv.parameters():
+        nn.init.zeros_(values)
+    return conv
+
+
+@dataclass(frozen=True)
+class Past:
+    """One hand in the frame before: its crop, and what was then remembered."""
+
+    view: View
+    layers: Layers
+
+
+class PaintMemory:
+    """Runs a :class:`MemoryNet` over hands that are followed; what it remembers goes out and in."""
+
+    def __init__(
+        self,
+        net: Callable[[Tensor], Any],
+        flow: FlowEngine,
+        *,
+        n_features: int,
+        device: torch.device,
+    ) -> None:
+        """Take the net, or what runs it, and what finds motion on the CPU.
+
+        Args:
+            net: As :class:`MemoryNet`.
+            flow: Finds motion in pictures.
+            n_features: Of the net.
+            device: Where the net runs.
+        """
+        self._net = net
+        self._flow = flow
+        self._n_features = n_features
+        self._device = device
+
+    def begin(self, rgb: Tensor, sees: Tensor, frame_from_crop: F64) -> Past:
+        """Remember what one crop shows that was not painted.
+
+        Args:
+            rgb: ``(1, 3, R, R)``.
+            sees: ``(1, 2, R, R)`` where each layer is seen.
+            frame_from_crop: ``(1, 2, 3)``.
+        """
+        view = View(rgb, sees, frame_from_crop)
+        return Past(view, Layers.of_seen(rgb, sees, self._n_features))
+
+    def paint(
+        self,
+        seen: Tensor,
+        sees: Tensor,
+        whole: Tensor,
+        frame_from_crop: F64,
+        before: Sequence[Past | None],
+    ) -> tuple[Answer, list[Past]]:
+        """Paint crops, each with what is remembered of it.
+
+        Args:
+            seen: ``(B, 7, R, R)`` crops with masks.
+            sees: ``(B, 2, R, R)`` where each layer is seen.
+            whole: ``(B, 1, R, R)`` 1 where the whole hand is.
+            frame_from_crop: ``(B, 2, 3)``.
+            before: One a crop; None = nothing is remembered.
+        """
+        views = [
+            View(seen[k : k + 1, :3], sees[k : k + 1], frame_from_crop[k : k + 1])
+            for k in range(len(seen))
+        ]
+        recalled = Layers.join(
+            [
+                self._recalled(view, whole[k : k + 1], past)
+                for k, (view, past) in enumerate(zip(views, before, strict=True))
+            ]
+        )
+        outputs = self._net(told(seen, recalled, whole).to(self._device))
+        answer = Answer.from_outputs(tuple(out.cpu() for out in outputs))
+        layers = remember(recalled, seen[:, :3], sees, whole, answer)
+        return answer, [Past(view, layers.only(k)) for k, view in enumerate(views)]
+
+    def _recalled(self, now: View, whole: Tensor, past: Past | None) -> Layers:
+        if past is None:
+            return Layers.nothing(now.rgb, self._n_features)
+        return recall(past.layers, find_motion(self._flow, now, past.view), whole)
 
 
 def _looked_up(values: Tensor, place: Tensor) -> Tensor:

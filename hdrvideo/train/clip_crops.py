@@ -61,8 +61,10 @@ class ClipCrops:
 def hands_of(clip: BareClip) -> list[int]:
     """List the sides whose hand is there in every frame and has the other beside it in some."""
     worth = worth_painting(clip.uv_px)
-    is_there = np.isfinite(clip.uv_px).all(axis=(0, 2, 3))
-    return [side for side in range(2) if is_there[side] and worth[:, side].any()]
+    joints_px = clip.uv_px.swapaxes(0, 1)
+    return [
+        side for side in range(2) if np.isfinite(joints_px[side]).all() and worth[:, side].any()
+    ]
 
 
 def draw_clip(

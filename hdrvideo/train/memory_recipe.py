@@ -1,7 +1,8 @@
 """The recipe of a painter's memory: what it is shown, what is asked of it, how it is judged."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,10 +34,9 @@ from hdrvideo.train.parallel import share_of
 
 _CHECK_SEED: Final = 7
 _SHEET_CROPS: Final = 24
-_CHECK_CROPS: Final = {
-    "scale_share": 0.07, "shift_share": 0.04, "turn_deg": 7.0, "box_share": 0,
-    "no_other_share": 0, "recolour": False,
-}  # fmt: skip
+_CHECK_CROPS: Final = CropSettings(
+    scale_share=0.07, shift_share=0.04, turn_deg=7.0, box_share=0, no_other_share=0, recolour=False
+)
 
 
 @dataclass(frozen=True)
@@ -121,19 +121,20 @@ class MemoryTask:
     better = "score"
 
     def __init__(
-        self, net: nn.Module, recipe: MemoryRecipe, *, made_as: Mapping[str, Any] | None = None
+        self, net: MemoryNet, recipe: MemoryRecipe, *, made_as: Mapping[str, Any] | None = None
     ) -> None:
         """List the clips and cut out the held-out hands.
 
         Args:
-            net: A :class:`hdrvideo.motion.memory.MemoryNet`.
+            net: The net.
             recipe: How it is taught.
             made_as: How the net was made, to be written down.
 
         Raises:
             DataError: A folder is missing, holds nothing of use, or is of the wrong split.
         """
-        self.net = net
+        self.net: nn.Module = net
+        self._n_features = net.n_features
         self._recipe = recipe
         self._made_as = dict(made_as or {})
         self._paths = [p for f in recipe.data.clips for p in list_clips(Path(f), "train")]
@@ -176,7 +177,7 @@ class MemoryTask:
         """Compare what is painted in a row with the truth, and with what was painted before."""
         seen, truth, before_px = batch["seen"], batch["truth"], batch["before_px"]
         self._features.to(seen.device)
-        answers = paint_clips(net, seen, motions_of(batch))
+        answers = paint_clips(net, self._n_features, seen, motions_of(batch))
         weights = asdict(self._recipe.weights)
         total = {name: seen.new_zeros(()) for name in weights}
         n_steps = seen.shape[1] - 1
@@ -189,15 +190,17 @@ class MemoryTask:
             }
             exact = find_regions(batch["exact"][:, t]).uncover
             terms["warp"] = warp_error(bare, answers[t - 1][0], before_px[:, t], exact)
-            terms["smooth"] = smoothness(bare, sum(holes))
+            terms["smooth"] = smoothness(bare, holes[0] + holes[1])
             if t == n_steps:
                 # Perceptual terms are dear: of the last frame alone.
                 found, wanted = self._features(bare), self._features(truth[:, t])
                 for name, unlike in (("features", feature_distance), ("style", style_distance)):
-                    terms[name] = n_steps * sum(unlike(found, wanted, hole) for hole in holes)
+                    parts = [unlike(found, wanted, hole) for hole in holes]
+                    terms[name] = n_steps * torch.stack(parts).sum()
             for name, value in terms.items():
                 total[name] = total[name] + value / n_steps
-        return {**total, "sum": sum(weights[name] * value for name, value in total.items())}
+        weighted = [weights[name] * value for name, value in total.items()]
+        return {**total, "sum": torch.stack(weighted).sum()}
 
     def check(self, net: nn.Module) -> dict[str, float]:
         """Score held-out hands, their masks spoiled; ``_alone`` is each frame by itself.
@@ -234,12 +237,14 @@ class MemoryTask:
         batch = {n: v.to(device) for n, v in stack_clips([crops], self._flow).items()}
         motions = motions_of(batch) if with_memory else [None] * len(crops)
         with torch.inference_mode():
-            answers = paint_clips(net, batch["seen"], motions)
+            answers = paint_clips(net, self._n_features, batch["seen"], motions)
         return torch.cat([bare for bare, _ in answers]).cpu()
 
     def _draw_checks(self) -> list[ClipCrops]:
         recipe = self._recipe
-        settings = CropSettings(recipe.crop.resolution_px, spoil=recipe.crop.spoil, **_CHECK_CROPS)
+        settings = replace(
+            _CHECK_CROPS, resolution_px=recipe.crop.resolution_px, spoil=recipe.crop.spoil
+        )
         clips: list[tuple[BareClip, int]] = []
         for path in [p for f in recipe.data.held_out for p in list_clips(Path(f), "test")]:
             clip = load_clip(path)
@@ -272,7 +277,7 @@ def stack_clips(clips: Sequence[ClipCrops], flow: DisFlow) -> dict[str, Tensor]:
     sees = sees.view(b, t, *sees.shape[1:])
     affines = np.stack([c.frame_from_crop for c in clips], axis=1)
     views = [View(seen[:, k, :3], sees[:, k], affines[k]) for k in range(t)]
-    motions = [find_motion(flow, now, before) for before, now in zip(views, views[1:], strict=False)]
+    motions = [find_motion(flow, now, before) for before, now in pairwise(views)]
     place_px = torch.full((b, t, 2, r, r, 2), torch.nan)
     trust = torch.zeros(b, t, 2, r, r)
     for k, motion in enumerate(motions, start=1):
@@ -288,12 +293,13 @@ def motions_of(batch: dict[str, Tensor]) -> list[LayerMotion | None]:
 
 
 def paint_clips(
-    net: nn.Module, seen: Tensor, motions: Sequence[LayerMotion | None]
+    net: nn.Module, n_features: int, seen: Tensor, motions: Sequence[LayerMotion | None]
 ) -> list[tuple[Tensor, Tensor]]:
     """Paint rows of crops, one after another, as ``annotate`` does.
 
     Args:
         net: A :class:`MemoryNet`, or a wrap of one.
+        n_features: Of that net.
         seen: ``(B, T, 7, R, R)``.
         motions: Of each frame; None = nothing is remembered there.
 
@@ -301,20 +307,18 @@ def paint_clips(
         For each frame the crops as they come out ``(B, 3, R, R)``, and how much of them is painted
         ``(B, 1, R, R)``.
     """
-    inner = net.module if hasattr(net, "module") else net
-    n_features = inner.n_features
     layers: Layers | None = None
     out = []
     for now, motion in zip(seen.unbind(1), motions, strict=True):
         regions = find_regions(now[:, 3:])
         sees, whole = layers_seen(regions)
-        fresh = Layers.of_seen(now[:, :3], sees, n_features)
-        recalled = Layers(fresh.rgb, 0 * fresh.worth, fresh.features)
+        recalled = Layers.nothing(now[:, :3], n_features)
         if layers is not None and motion is not None:
             recalled = recall(layers, motion, whole)
         answer = Answer.from_outputs(net(told(now, recalled, whole)))
         out.append((compose(now[:, :3], answer.rgb, answer.weight), answer.weight))
         kept = remember(recalled, now[:, :3], sees, whole, answer)
+        fresh = Layers.of_seen(now[:, :3], sees, n_features)
         layers = _either(regions.needed, kept, fresh)
     return out
 
