@@ -1,5 +1,6 @@
 """The painter's memory: motion of layers, what is recalled, kept and painted, frame after frame."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,7 @@ from hdrvideo.motion.carry import LayerMotion, View, find_motion
 from hdrvideo.motion.flow import DisFlow, Flow
 from hdrvideo.motion.memory import (
     FADING,
+    OUTLINE,
     SEEN_WORTH,
     Answer,
     Layers,
@@ -77,9 +79,13 @@ def crop_of(rgb: torch.Tensor, masks: torch.Tensor | None = None) -> HandCrops:
     return HandCrops(rgb, STILL[None].copy(), np.array([False]), masks)
 
 
-def views(rgb: torch.Tensor, masks: torch.Tensor, affine=STILL) -> tuple[View, torch.Tensor]:
-    sees, whole = layers_seen(find_regions(masks))
-    return View(rgb, sees, affine[None].copy()), whole
+def view_of(seen: torch.Tensor) -> View:
+    return View(seen[:, :3], layers_seen(find_regions(seen[:, 3:])), STILL[None].copy())
+
+
+def masked(seed: int, masks: torch.Tensor) -> torch.Tensor:
+    """Give crops with masks ``(1, 7, R, R)``."""
+    return torch.cat([smooth(seed, 1, 3), masks], dim=1)
 
 
 # HDRM's own part.
@@ -102,11 +108,9 @@ def test_layers_are_seen_off_their_outlines():
     masks[:, 1, 2:14, 2:10] = 1
     masks[:, 0, 2:8, 2:10] = 1
     masks[:, 2:, 8:14, 2:14] = 1
-    sees, whole = layers_seen(find_regions(masks))
-    hand, ground = sees[0]
+    hand, ground = layers_seen(find_regions(masks))[0]
     assert hand.nonzero().amin(dim=0).tolist() == [3, 3]
     assert hand.nonzero().amax(dim=0).tolist() == [6, 8]
-    assert torch.equal(whole[0, 0], masks[0, 1])
     # Neither of a hand nor next to one; the picture's border is no outline.
     assert ground[0, 0] == ground[0, 15] == 1
     assert not ground[1:15, 1:11].any()
@@ -130,11 +134,11 @@ def test_each_layer_moves_as_it_is_seen_to_and_its_hidden_part_with_it():
         masks = torch.cat([own * (1 - masks[:, 2:3]), own, masks[:, 2:]], dim=1)
         return torch.where(masks[:, 2:3] > 0, bar, rgb), masks
 
-    (before, _), (now, whole) = (views(*shown(by_px)) for by_px in (0, 3))
-    motion = find_motion(DisFlow(), now, before)
+    before, now = (torch.cat(shown(by_px), dim=1) for by_px in (0, 3))
+    motion = find_motion(DisFlow(), view_of(now), view_of(before))
     lines = torch.arange(R, dtype=torch.float32)
     way = motion.place_px - torch.stack(torch.meshgrid(lines, lines, indexing="xy"), dim=-1)
-    hidden = (whole[:, 0] > 0) & (crossing()[:, 2] > 0)
+    hidden = (now[:, 4] > 0) & (now[:, 5] > 0)
     hand, ground = way[:, 0][hidden], way[:, 1][hidden]
     assert (hand - torch.tensor([-3.0, 0.0])).norm(dim=1).mean() < 0.7
     assert ground.norm(dim=1).mean() < 0.5
@@ -194,31 +198,33 @@ def still(trust: float = 1.0) -> LayerMotion:
 
 
 def test_what_is_seen_is_remembered_and_fades_with_age_and_distrust():
-    view, whole = views(smooth(6, 1, 3), crossing())
-    layers = Layers.of_seen(view.rgb, view.sees, 48)
-    assert torch.equal(layers.worth[:, :, 0], SEEN_WORTH * view.sees)
+    seen = masked(6, crossing())
+    sees = view_of(seen).sees
+    layers = Layers.of_seen(seen, sees, 48)
+    assert torch.equal(layers.worth[:, :, 0], SEEN_WORTH * sees)
+    assert torch.equal(layers.outline, crossing()[:, 1:2])
     assert not layers.features.any()
-    once = recall(layers, still(), whole)
-    torch.testing.assert_close(
-        once.worth[:, :, 0], view.sees * SEEN_WORTH / (1 + FADING * SEEN_WORTH)
-    )
-    seen = view.sees[:, :, None].expand_as(once.rgb) > 0
-    torch.testing.assert_close(once.rgb[seen], layers.rgb[seen], atol=1e-4, rtol=0)
-    twice = recall(once, still(), whole)
+    once, steady = recall(layers, still(), seen)
+    torch.testing.assert_close(once.worth[:, :, 0], sees * SEEN_WORTH / (1 + FADING * SEEN_WORTH))
+    known = sees[:, :, None].expand_as(once.rgb) > 0
+    torch.testing.assert_close(once.rgb[known], layers.rgb[known], atol=1e-4, rtol=0)
+    torch.testing.assert_close(steady, seen)
+    twice, _ = recall(once, still(), seen)
     assert (twice.worth <= once.worth).all()
-    torch.testing.assert_close(recall(layers, still(0.25), whole).worth, once.worth / 2)
-    assert not recall(layers, still(0.0), whole).worth.any()
+    torch.testing.assert_close(recall(layers, still(0.25), seen)[0].worth, once.worth / 2)
+    assert not recall(layers, still(0.0), seen)[0].worth.any()
     away = LayerMotion(still().place_px + 1000, still().trust)
-    assert not recall(layers, away, whole).worth.any()
+    assert not recall(layers, away, seen)[0].worth.any()
 
 
 def test_colours_beside_what_is_known_do_not_bleed_into_it():
-    rgb = torch.zeros(1, 3, R, R)
-    rgb[..., 64:] = 1
+    seen = masked(6, crossing())
+    seen[:, :3] = 0
+    seen[:, :3, :, 64:] = 1
     sees = torch.zeros(1, 2, R, R)
     sees[..., 64:] = 1
     half = LayerMotion(still().place_px - 0.5, still().trust)
-    recalled = recall(Layers.of_seen(rgb, sees, 16), half, sees[:, :1])
+    recalled, _ = recall(Layers.of_seen(seen, sees, 16), half, seen)
     known = recalled.worth.expand_as(recalled.rgb) > 0
     assert known.any()
     torch.testing.assert_close(recalled.rgb[known], torch.ones_like(recalled.rgb[known]))
@@ -226,13 +232,32 @@ def test_colours_beside_what_is_known_do_not_bleed_into_it():
 
 
 def test_features_move_in_their_own_cells():
-    view, whole = views(smooth(7, 1, 3), crossing())
-    layers = Layers.of_seen(view.rgb, view.sees, 16)
-    marked = Layers(layers.rgb, layers.worth, smooth(8, 1, 16)[..., : R // 4, : R // 4])
+    seen = masked(7, crossing())
+    layers = replace(
+        Layers.of_seen(seen, view_of(seen).sees, 16), features=smooth(8, 1, 16)[..., :32, :32]
+    )
     by_cells = LayerMotion(still().place_px + torch.tensor([8.0, -4.0]), still().trust)
-    found = recall(marked, by_cells, whole).features
-    torch.testing.assert_close(found[..., 1:, :-2], marked.features[..., :-1, 2:])
+    found = recall(layers, by_cells, seen)[0].features
+    torch.testing.assert_close(found[..., 1:, :-2], layers.features[..., :-1, 2:])
     assert not found[..., 0, :].any()
+
+
+def test_the_outline_is_a_mean_with_the_one_remembered_where_the_hand_is_hidden():
+    """A hidden part that is told only now and then does not come and go."""
+    seen, cut = masked(8, crossing()), masked(8, crossing())
+    cut[:, 4:5] *= 1 - cut[:, 5:6]
+    layers = Layers.of_seen(seen, view_of(seen).sees, 16)
+    hidden = seen[:, 4:5] > seen[:, 3:4]
+    for trust, share in ((1.0, OUTLINE), (0.25, OUTLINE / 2), (0.0, 0.0)):
+        recalled, steady = recall(layers, still(trust), cut)
+        assert torch.equal(recalled.outline, steady[:, 4:5])
+        torch.testing.assert_close(steady[:, 4:5][hidden], torch.full((1000,), share))
+        assert torch.equal(steady[:, 4:5][~hidden], cut[:, 4:5][~hidden])
+        others = [0, 1, 2, 3, 5, 6]
+        assert torch.equal(steady[:, others], cut[:, others])
+    # What is seen of the hand is of the hand, whatever was remembered.
+    nothing = replace(layers, outline=0 * layers.outline)
+    assert (recall(nothing, still(), seen)[1][:, 4] >= seen[:, 3]).all()
 
 
 def answer_of(rgb: torch.Tensor, weight: torch.Tensor, worth: float = 3.0) -> Answer:
@@ -241,65 +266,76 @@ def answer_of(rgb: torch.Tensor, weight: torch.Tensor, worth: float = 3.0) -> An
 
 
 def test_what_is_seen_counts_before_what_is_painted_and_the_rest_stays():
-    view, whole = views(smooth(9, 1, 3), crossing())
-    recalled = Layers.of_seen(smooth(10, 1, 3), torch.full((1, 2, R, R), 0.5), 16)
+    seen = masked(9, crossing())
+    sees = view_of(seen).sees
+    old = Layers.of_seen(masked(10, crossing()), torch.full((1, 2, R, R), 0.5), 16)
     weight = torch.zeros(1, 1, R, R)
     weight[..., 30:100, 50:80] = 0.4
     painted = smooth(11, 1, 3)
-    kept = remember(recalled, view.rgb, view.sees, whole, answer_of(painted, weight))
-    is_painted = weight[:, 0] > 0
-    for layer, here in ((0, whole[:, 0] > 0), (1, whole[:, 0] == 0)):
-        seen = (view.sees[:, layer] > 0) & ~is_painted
+    kept = remember(old, seen, sees, answer_of(painted, weight))
+    is_painted, is_hand = weight[:, 0] > 0, seen[:, 4] > 0
+    for layer, here in ((0, is_hand), (1, ~is_hand)):
+        is_seen = (sees[:, layer] > 0) & ~is_painted
         made = here & is_painted
-        rest = ~seen & ~made
+        rest = ~is_seen & ~made
         for where, rgb, worth in (
-            (seen, view.rgb, SEEN_WORTH),
+            (is_seen, seen[:, :3], SEEN_WORTH),
             (made, painted, 3.0),
-            (rest, recalled.rgb[:, layer], SEEN_WORTH / 2),
+            (rest, old.rgb[:, layer], SEEN_WORTH / 2),
         ):
             assert where.any()
-            assert torch.equal(
-                kept.rgb[:, layer].permute(0, 2, 3, 1)[where], rgb.permute(0, 2, 3, 1)[where]
-            )
+            found = kept.rgb[:, layer].permute(0, 2, 3, 1)[where]
+            assert torch.equal(found, rgb.permute(0, 2, 3, 1)[where])
             assert (kept.worth[:, layer, 0][where] == worth).all()
+    assert torch.equal(kept.outline, old.outline)
     assert (kept.features == 0.5).all()
 
 
 def test_layers_check_themselves_and_are_joined_in_their_order():
+    parts = [Layers.of_seen(masked(k, crossing()), smooth(k, 1, 2), 16) for k in (1, 2)]
     with pytest.raises(ShapeError, match=r"worth is torch\.float32"):
-        Layers(torch.zeros(1, 2, 3, R, R), torch.zeros(1, 2, R, R), torch.zeros(1, 8, 32, 32))
-    parts = [Layers.of_seen(smooth(k, 1, 3), smooth(k, 1, 2), 16) for k in (1, 2)]
+        replace(parts[0], worth=parts[0].worth[:, :, 0])
+    with pytest.raises(ShapeError, match=r"outline is torch\.float32"):
+        replace(parts[0], outline=parts[0].outline[:, 0])
     both = Layers.join(parts)
     for k, part in enumerate(parts):
-        for name in ("rgb", "worth", "features"):
+        for name in ("rgb", "worth", "outline", "features"):
             assert torch.equal(getattr(both.only(k), name), getattr(part, name))
-    assert not Layers.nothing(smooth(1, 1, 3), 16).worth.any()
+    assert not Layers.nothing(masked(1, crossing()), 16).worth.any()
 
 
 # The net.
 
 
+def remembered(seed: int, seen: torch.Tensor, worth: float) -> Layers:
+    """Give layers of random colours and features, all worth the same."""
+    return Layers(
+        smooth(seed, len(seen), 2, 3),
+        torch.full((len(seen), 2, 1, R, R), worth),
+        seen[:, 4:5],
+        smooth(seed + 1, len(seen), 48)[..., :32, :32],
+    )
+
+
 def test_where_nothing_is_remembered_the_painter_says_what_it_says_alone(hdrm, net, changed):
-    seen = torch.cat([smooth(12, 1, 3), crossing()], dim=1)
-    _, whole = views(seen[:, :3], seen[:, 3:])
-    nothing = Layers.nothing(seen[:, :3], 48)
+    seen = masked(12, crossing())
     alone, weight = hdrm(seen)
     for memory in (net, changed):
-        answer = Answer.from_outputs(memory(told(seen, nothing, whole)))
+        answer = Answer.from_outputs(memory(told(seen, Layers.nothing(seen, 48))))
         assert torch.equal(answer.rgb, alone.clamp(0, 1))
         assert torch.equal(answer.weight, weight)
         assert (answer.worth == 1).all()
 
 
 def test_untrained_it_averages_colours_by_their_worth(hdrm, net):
-    seen = torch.cat([smooth(13, 1, 3), crossing()], dim=1)
-    _, whole = views(seen[:, :3], seen[:, 3:])
-    layers = Layers(
-        smooth(14, 1, 2, 3), torch.full((1, 2, 1, R, R), 3.0), smooth(15, 1, 48)[..., :32, :32]
-    )
-    answer = Answer.from_outputs(net(told(seen, layers, whole)))
+    seen = masked(13, crossing())
+    layers = remembered(14, seen, 3.0)
+    answer = Answer.from_outputs(net(told(seen, layers)))
     alone, _ = hdrm(seen)
-    rgb, _ = layers.of_hand(whole)
+    rgb, _ = layers.of_hand()
+    is_hand = (seen[:, 4:5] > 0).expand_as(rgb)
+    assert torch.equal(rgb[is_hand], layers.rgb[:, 0][is_hand])
+    assert torch.equal(rgb[~is_hand], layers.rgb[:, 1][~is_hand])
     torch.testing.assert_close(answer.rgb, 0.25 * alone.clamp(0, 1) + 0.75 * rgb)
     assert (answer.worth == 4).all()
     kept = []
@@ -309,12 +345,8 @@ def test_untrained_it_averages_colours_by_their_worth(hdrm, net):
 
 def test_gates_learn_from_the_first_step_on(hdrm):
     net = memory_net(hdrm)
-    seen = torch.cat([smooth(16, 1, 3), crossing()], dim=1)
-    _, whole = views(seen[:, :3], seen[:, 3:])
-    layers = Layers(
-        smooth(17, 1, 2, 3), torch.ones(1, 2, 1, R, R), smooth(18, 1, 48)[..., :32, :32]
-    )
-    rgb, *_ = net(told(seen, layers, whole))
+    seen = masked(16, crossing())
+    rgb, *_ = net(told(seen, remembered(17, seen, 1.0)))
     rgb.square().sum().backward()
     for part in (net.cells[-1].weight, net.pixels[-1].weight):
         assert part.grad.isfinite().all()
@@ -327,10 +359,8 @@ def test_any_engine_runs_it(changed, engine):
         pytest.importorskip("openvino")
     assert changed.n_channels == 7 + 4 + 3
     runner = make_runner(changed, engine, resolution_px=R, n_channels=changed.n_channels)
-    seen = torch.cat([smooth(19, 2, 3), crossing().expand(2, -1, -1, -1)], dim=1)
-    _, whole = views(seen[:1, :3], seen[:1, 3:])
-    layers = Layers(smooth(20, 2, 2, 3), smooth(21, 2, 2, 1), smooth(22, 2, 48)[..., :32, :32])
-    given = told(seen, layers, whole.expand(2, -1, -1, -1))
+    seen = torch.cat([masked(19, crossing()), masked(20, crossing(70))])
+    given = told(seen, remembered(21, seen, 2.0))
     for one, two in zip(changed(given), runner(given), strict=True):
         torch.testing.assert_close(one, two, atol=2e-4, rtol=1e-3)
 
@@ -406,10 +436,10 @@ def test_crops_of_another_size_are_remembered_in_the_nets_pixels(net):
     asked = []
 
     class Spy:
-        def begin(self, rgb, sees, frame_from_crop):
+        def begin(self, seen, sees, frame_from_crop):
             return "begun"
 
-        def paint(self, seen, sees, whole, frame_from_crop, before):
+        def paint(self, seen, sees, frame_from_crop, before):
             asked.append((tuple(seen.shape), frame_from_crop, before))
             return Answer(seen[:, :3], seen[:, :1], seen[:, :1], seen), ["kept"]
 

@@ -152,15 +152,14 @@ def find_regions(masks: Tensor) -> Regions:
     )
 
 
-def layers_seen(regions: Regions) -> tuple[Tensor, Tensor]:
+def layers_seen(regions: Regions) -> Tensor:
     """Say where a memory may take colours from; a pixel's width off the masks' outlines.
 
     Returns:
-        ``(B, 2, R, R)`` 0 or 1, where the hand is seen and where what lies behind both hands is;
-        and ``(B, 1, R, R)``, the whole hand.
+        ``(B, 2, R, R)`` 0 or 1, where the hand is seen and where what lies behind both hands is.
     """
     seen = torch.cat([regions.own_visible, regions.background], dim=1)
-    return 1 - grow(1 - seen, 1), regions.own_visible + regions.uncover
+    return 1 - grow(1 - seen, 1)
 
 
 def needs_painting(masks: Tensor) -> Tensor:

@@ -69,14 +69,13 @@ class Hdrm:
 class Memory(Protocol):
     """What a memory must offer; see ``motion/memory.py``. What it remembers is its own affair."""
 
-    def begin(self, rgb: Tensor, sees: Tensor, frame_from_crop: F64) -> Any:
+    def begin(self, seen: Tensor, sees: Tensor, frame_from_crop: F64) -> Any:
         """Remember what one crop shows that was not painted."""
 
     def paint(
         self,
         seen: Tensor,
         sees: Tensor,
-        whole: Tensor,
         frame_from_crop: F64,
         before: Sequence[Any],
     ) -> tuple[Any, list[Any]]:
@@ -106,14 +105,14 @@ class SteadyHdrm:
         with torch.inference_mode():
             rgb, seen = _seen(crops.rgb, crops.masks, self.resolution_px)
             regions = find_regions(seen[:, 3:])
-            sees, whole = layers_seen(regions)
+            sees = layers_seen(regions)
             is_painted = regions.needed
             bare = rgb.clone()
             at = is_painted.nonzero().flatten().tolist()
             if at:
                 affines = _rescaled(crops.frame_from_crop, crops.rgb.shape[-1], self.resolution_px)
                 pasts = [self._begun(before[k]) for k in at]
-                answer, kept = self._memory.paint(seen[at], sees[at], whole[at], affines[at], pasts)
+                answer, kept = self._memory.paint(seen[at], sees[at], affines[at], pasts)
                 bare[at] = _laid_over(rgb[at], answer.rgb, answer.weight)
                 for k, past in zip(at, kept, strict=True):
                     after[k] = past
@@ -123,9 +122,9 @@ class SteadyHdrm:
         if not isinstance(before, HandCrops):
             return before
         _, seen = _seen(before.rgb, before.masks, self.resolution_px)
-        sees, _ = layers_seen(find_regions(seen[:, 3:]))
+        sees = layers_seen(find_regions(seen[:, 3:]))
         affines = _rescaled(before.frame_from_crop, before.rgb.shape[-1], self.resolution_px)
-        return self._memory.begin(seen[:, :3], sees, affines)
+        return self._memory.begin(seen, sees, affines)
 
 
 def _seen(rgb: Tensor, masks: Tensor, resolution_px: int) -> tuple[Tensor, Tensor]:

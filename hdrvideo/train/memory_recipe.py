@@ -1,7 +1,7 @@
 """The recipe of a painter's memory: what it is shown, what is asked of it, how it is judged."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -273,7 +273,7 @@ def stack_clips(clips: Sequence[ClipCrops], flow: DisFlow) -> dict[str, Tensor]:
     batch = {n: torch.from_numpy(np.stack([getattr(c, n) for c in clips])) for n in names}
     seen = batch["seen"]
     b, t, _, r, _ = seen.shape
-    sees, _ = layers_seen(find_regions(seen[:, :, 3:].flatten(0, 1)))
+    sees = layers_seen(find_regions(seen[:, :, 3:].flatten(0, 1)))
     sees = sees.view(b, t, *sees.shape[1:])
     affines = np.stack([c.frame_from_crop for c in clips], axis=1)
     views = [View(seen[:, k, :3], sees[:, k], affines[k]) for k in range(t)]
@@ -311,15 +311,15 @@ def paint_clips(
     out = []
     for now, motion in zip(seen.unbind(1), motions, strict=True):
         regions = find_regions(now[:, 3:])
-        sees, whole = layers_seen(regions)
-        recalled = Layers.nothing(now[:, :3], n_features)
+        sees = layers_seen(regions)
+        recalled, steady = Layers.nothing(now, n_features), now
         if layers is not None and motion is not None:
-            recalled = recall(layers, motion, whole)
-        answer = Answer.from_outputs(net(told(now, recalled, whole)))
-        out.append((compose(now[:, :3], answer.rgb, answer.weight), answer.weight))
-        kept = remember(recalled, now[:, :3], sees, whole, answer)
-        fresh = Layers.of_seen(now[:, :3], sees, n_features)
-        layers = _either(regions.needed, kept, fresh)
+            recalled, steady = recall(layers, motion, now)
+        answer = Answer.from_outputs(net(told(steady, recalled)))
+        weight = answer.weight * regions.need[:, None, None, None]
+        out.append((compose(now[:, :3], answer.rgb, weight), weight))
+        kept = remember(recalled, steady, sees, answer)
+        layers = _either(regions.needed, kept, Layers.of_seen(now, sees, n_features))
     return out
 
 
@@ -329,8 +329,5 @@ def _either(needed: Tensor, kept: Layers, fresh: Layers) -> Layers:
     def choose(a: Tensor, b: Tensor) -> Tensor:
         return torch.where(needed.view(-1, *[1] * (a.ndim - 1)), a, b)
 
-    return Layers(
-        choose(kept.rgb, fresh.rgb),
-        choose(kept.worth, fresh.worth),
-        choose(kept.features, fresh.features),
-    )
+    names = [f.name for f in fields(Layers)]
+    return Layers(*(choose(getattr(kept, name), getattr(fresh, name)) for name in names))
