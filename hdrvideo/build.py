@@ -159,12 +159,18 @@ def _build_hdrm(engine: str, device: torch.device) -> Hdrm:
     return Hdrm(runner, resolution_px=size, device=device)
 
 
-def _build_steady(engine: str, device: torch.device) -> SteadyHdrm:
-    hdrm, size = HdrmNet(SMALL), SMALL.resolution_px
+def load_memory(device: torch.device) -> MemoryNet:
+    """Load the shipped HDRM with its memory, ready for inference."""
+    hdrm = HdrmNet(SMALL)
     load_weights(hdrm, weights_path("hdrm"))
     net = memory_net(hdrm)
     load_weights(net, weights_path("memory"), kept=("painter",))
-    n_channels, n_features = net.n_channels, net.n_features
-    runner = make_runner(ready(net, device), engine, resolution_px=size, n_channels=n_channels)
-    memory = PaintMemory(runner, DisFlow(), n_features=n_features, device=device)
+    ready(net, device)
+    return net
+
+
+def _build_steady(engine: str, device: torch.device) -> SteadyHdrm:
+    net, size = load_memory(device), SMALL.resolution_px
+    runner = make_runner(net, engine, resolution_px=size, n_channels=net.n_channels)
+    memory = PaintMemory(runner, DisFlow(), n_features=net.n_features, device=device)
     return SteadyHdrm(memory, resolution_px=size)

@@ -79,7 +79,7 @@ class MemoryWeights:
     features: float = 0.3
     style: float = 0.3
     smooth: float = 0.1
-    warp: float = 6.0
+    warp: float = 1.5
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
