@@ -26,7 +26,7 @@ from hdrvideo.motion.refine import RefineNet
 from hdrvideo.motion.states import StateReader
 from hdrvideo.motion.windows import Refiner
 
-WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "memory", "shpe", "refine")
+WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe", "refine")
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ def small_shpe(path: Path | None = None) -> DetNetSmall:
     return net
 
 
-def memory_net(hdrm: HdrmNet) -> MemoryNet:
-    """Give an HDRM a memory, untrained."""
-    n_features = hdrm.size.encoder[STAGE - 1][0]
+def memory_net(hdrm: HdrmNet, *, gated: bool) -> MemoryNet:
+    """Give an HDRM a memory: gated, to be trained, or of colours and outlines alone."""
+    n_features = hdrm.size.encoder[STAGE - 1][0] if gated else 0
     return MemoryNet(hdrm, n_seen=N_CHANNELS, n_features=n_features)
 
 
@@ -160,11 +160,10 @@ def _build_hdrm(engine: str, device: torch.device) -> Hdrm:
 
 
 def load_memory(device: torch.device) -> MemoryNet:
-    """Load the shipped HDRM with its memory, ready for inference."""
+    """Load the shipped HDRM with a memory, ready for inference."""
     hdrm = HdrmNet(SMALL)
     load_weights(hdrm, weights_path("hdrm"))
-    net = memory_net(hdrm)
-    load_weights(net, weights_path("memory"), kept=("painter",))
+    net = memory_net(hdrm, gated=False)
     ready(net, device)
     return net
 

@@ -258,7 +258,7 @@ def make_memory(values: dict[str, Any]) -> MemoryNet:
         )
     hdrm = HdrmNet()
     load_weights(hdrm, weights_path("hdrm") if painter == "shipped" else Path(painter))
-    net = memory_net(hdrm)
+    net = memory_net(hdrm, gated=True)
     if start != "none":
         load_weights(net, Path(start), kept=("painter",))
     freeze(net, ["painter"])

@@ -4,14 +4,15 @@ Usage::
 
     hdrvideo train clips -o clips_test --clips 24 --split test --skins FOLDER --backgrounds FOLDER
     python scripts/score_memory.py clips_test
-    python scripts/score_memory.py clips_test --memory runs/memory/best.safetensors --sheet look.png
+    python scripts/score_memory.py clips_test --gates runs/memory/best.safetensors --sheet look.png
 
 Hands are cut out as ``annotate`` does, in squares that follow them restlessly, and painted frame by
-frame: each by itself; with remembered colours alone; with the memory as trained. Masks are the true
-ones, then spoiled ones (``--spoil``, how often each kind of damage happens). "Flicker" is the mean
-absolute difference from what was painted in the frame before, along the hand's true motion, in its
-hidden part; the truth has a flicker of its own (light, noise, compression). Numbers are means over
-hands, each of which counts once; in brackets 95 % of means over hands drawn anew (bootstrap).
+frame: each by itself; with memory, as ``annotate`` does; and with gates that were trained. Masks
+are the true ones, then spoiled ones (``--spoil``, how often each kind of damage happens). "Flicker"
+is the mean absolute difference from what was painted in the frame before, along the hand's true
+motion, in its hidden part; the truth has a flicker of its own (light, noise, compression). Numbers
+are means over hands, each of which counts once; in brackets 95 % of means over hands drawn anew
+(bootstrap). The last line gives the share of flicker that is left.
 """
 
 import argparse
@@ -49,18 +50,18 @@ Paint = Callable[[dict[str, Tensor]], Tensor]
 
 
 def make_net(path: Path | None) -> MemoryNet:
-    """Give the shipped HDRM with a memory: as trained, or untrained."""
+    """Give the shipped HDRM with a memory: with gates as trained, or without."""
     hdrm = HdrmNet()
     load_weights(hdrm, weights_path("hdrm"))
-    net = memory_net(hdrm)
+    net = memory_net(hdrm, gated=path is not None)
     if path is not None:
         load_weights(net, path, kept=("painter",))
     return net.eval().requires_grad_(False)
 
 
-def painters(trained: Path) -> dict[str, Paint]:
+def painters(trained: Path | None) -> dict[str, Paint]:
     """Give the ways to paint that are compared."""
-    colours, whole = make_net(None), make_net(trained)
+    colours = make_net(None)
 
     def paint(net: MemoryNet, batch: dict[str, Tensor], *, alone: bool = False) -> Tensor:
         motions = motions_of(batch)
@@ -68,13 +69,15 @@ def painters(trained: Path) -> dict[str, Paint]:
         rows = paint_clips(net, net.n_features, batch["seen"], motions)
         return torch.cat([bare for bare, _ in rows])
 
-    return {
+    ways: dict[str, Paint] = {
         "as seen": lambda batch: batch["seen"][0, :, :3],
         "each frame by itself": lambda batch: paint(colours, batch, alone=True),
-        "colours remembered": lambda batch: paint(colours, batch),
-        "colours and features, trained": lambda batch: paint(whole, batch),
-        "the truth": lambda batch: batch["truth"][0],
+        "with memory": lambda batch: paint(colours, batch),
     }
+    if trained is not None:
+        gated = make_net(trained)
+        ways["with trained gates"] = lambda batch: paint(gated, batch)
+    return ways | {"the truth": lambda batch: batch["truth"][0]}
 
 
 def hands(folder: Path, spoil: float, seed: int) -> list[ClipCrops]:
@@ -105,6 +108,18 @@ def row_of(name: str, found: list[dict[str, float]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def ratio(found: dict[str, list[dict[str, float]]]) -> str:
+    """Give the flicker with memory over that without, of means over hands, with its 95 %."""
+    names = ("with memory", "each frame by itself")
+    values = np.array([[hand["flicker"] for hand in found[name]] for name in names])
+    values = values[:, np.isfinite(values).all(axis=0)]
+    draws = np.random.default_rng(0).integers(values.shape[1], size=(N_DRAWS, values.shape[1]))
+    ours, theirs = values[:, draws].mean(axis=2)
+    low, high = np.quantile(ours / theirs, (0.025, 0.975))
+    total = values.mean(axis=1)
+    return f"{total[0] / total[1]:.2f} ({low:.2f}..{high:.2f}), {values.shape[1]} hands"
+
+
 def as_u8(rgb: Tensor) -> U8:
     """Give a picture ``(3, H, W)`` of 0..1 as ``(H, W, 3)`` of 0..255."""
     return np.asarray((rgb.permute(1, 2, 0).numpy() * 255 + 0.5).astype(np.uint8))
@@ -124,12 +139,12 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clips", type=Path, help="folder of `hdrvideo train clips --split test`")
-    parser.add_argument("--memory", type=Path, default=weights_path("memory"))
+    parser.add_argument("--gates", type=Path, help="weights of `hdrvideo train memory`")
     parser.add_argument("--spoil", type=float, nargs="*", default=[0.0, 0.7])
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--sheet", type=Path, help="draw a strip of each hand into this folder")
     args = parser.parse_args()
-    ways, flow = painters(args.memory), DisFlow()
+    ways, flow = painters(args.gates), DisFlow()
     for spoil in args.spoil:
         found: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
         rows = hands(args.clips, spoil, args.seed)
@@ -149,6 +164,7 @@ def main() -> None:
         print(f"| painted | {' | '.join(COLUMNS.values())} |\n|{'---|' * (1 + len(COLUMNS))}")
         for name, scores in found.items():
             print(row_of(name, scores))
+        print(f"\nflicker with memory over without: {ratio(found)}")
 
 
 if __name__ == "__main__":

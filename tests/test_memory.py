@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from hdrvideo import build
 from hdrvideo.build import build_parts, memory_net
 from hdrvideo.config import Settings, settings_from
 from hdrvideo.datatypes import HandCrops
@@ -45,14 +44,20 @@ def hdrm() -> HdrmNet:
 
 @pytest.fixture(scope="module")
 def net(hdrm) -> MemoryNet:
-    return memory_net(hdrm).eval().requires_grad_(False)
+    return memory_net(hdrm, gated=True).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def plain(hdrm) -> MemoryNet:
+    """Give a memory without gates."""
+    return memory_net(hdrm, gated=False).eval()
 
 
 @pytest.fixture(scope="module")
 def changed(hdrm) -> MemoryNet:
     """Give a memory whose gates do something."""
     torch.manual_seed(1)
-    net = memory_net(hdrm)
+    net = memory_net(hdrm, gated=True)
     for part in (*net.cells.parameters(), *net.pixels.parameters()):
         torch.nn.init.normal_(part, std=0.1)
     return net.eval().requires_grad_(False)
@@ -228,7 +233,9 @@ def test_colours_beside_what_is_known_do_not_bleed_into_it():
     known = recalled.worth.expand_as(recalled.rgb) > 0
     assert known.any()
     torch.testing.assert_close(recalled.rgb[known], torch.ones_like(recalled.rgb[known]))
-    assert recalled.worth[0, 0, 0, 5, 64] == pytest.approx(3 / (1 + 3 * FADING))
+    assert recalled.worth[0, 0, 0, 5, 64] == pytest.approx(
+        SEEN_WORTH / 2 / (1 + SEEN_WORTH / 2 * FADING)
+    )
 
 
 def test_features_move_in_their_own_cells():
@@ -343,8 +350,23 @@ def test_untrained_it_averages_colours_by_their_worth(hdrm, net):
     torch.testing.assert_close(answer.features, kept[1])
 
 
+def test_without_gates_it_says_the_same_and_keeps_no_features(net, plain):
+    seen = masked(15, crossing())
+    layers = remembered(16, seen, 1.5)
+    assert plain.n_channels == 7 + 4
+    assert list(plain.state_dict()) == [f"painter.{n}" for n in plain.painter.state_dict()]
+    bare = replace(layers, features=layers.features[:, :0])
+    one = Answer.from_outputs(net(told(seen, layers)))
+    two = Answer.from_outputs(plain(told(seen, bare)))
+    for name in ("rgb", "weight", "worth"):
+        assert torch.equal(getattr(one, name), getattr(two, name))
+    assert two.features.shape == (1, 0, R // 4, R // 4)
+    kept, _ = recall(Layers.of_seen(seen, view_of(seen).sees, 0), still(), seen)
+    assert kept.features.shape == (1, 0, R // 4, R // 4)
+
+
 def test_gates_learn_from_the_first_step_on(hdrm):
-    net = memory_net(hdrm)
+    net = memory_net(hdrm, gated=True)
     seen = masked(16, crossing())
     rgb, *_ = net(told(seen, remembered(17, seen, 1.0)))
     rgb.square().sum().backward()
@@ -353,15 +375,18 @@ def test_gates_learn_from_the_first_step_on(hdrm):
         assert part.grad.any()
 
 
-@pytest.mark.parametrize("engine", ["torch", "openvino"])
-def test_any_engine_runs_it(changed, engine):
-    if engine == "openvino":
-        pytest.importorskip("openvino")
-    assert changed.n_channels == 7 + 4 + 3
-    runner = make_runner(changed, engine, resolution_px=R, n_channels=changed.n_channels)
-    seen = torch.cat([masked(19, crossing()), masked(20, crossing(70))])
-    given = told(seen, remembered(21, seen, 2.0))
-    for one, two in zip(changed(given), runner(given), strict=True):
+@pytest.mark.parametrize("gated", [True, False])
+def test_openvino_says_what_torch_says(changed, plain, gated):
+    pytest.importorskip("openvino")
+    net, seen = (
+        (changed if gated else plain),
+        torch.cat([masked(19, crossing()), masked(20, crossing(70))]),
+    )
+    layers = remembered(21, seen, 2.0)
+    given = told(seen, layers if gated else replace(layers, features=layers.features[:, :0]))
+    assert given.shape[1] == net.n_channels
+    runner = make_runner(net, "openvino", resolution_px=R, n_channels=net.n_channels)
+    for one, two in zip(net(given), runner(given), strict=True):
         torch.testing.assert_close(one, two, atol=2e-4, rtol=1e-3)
 
 
@@ -373,7 +398,7 @@ def steady_of(net: MemoryNet) -> SteadyHdrm:
     return SteadyHdrm(memory, resolution_px=R)
 
 
-def test_what_was_seen_before_it_was_hidden_is_painted(net, hdrm):
+def test_what_was_seen_before_it_was_hidden_is_painted(plain, hdrm):
     """A bar moves over a still hand: where it is now the hand was seen in the frame before."""
     picture, bar = smooth(23, 1, 3), smooth(24, 1, 3)
 
@@ -381,12 +406,12 @@ def test_what_was_seen_before_it_was_hidden_is_painted(net, hdrm):
         masks = crossing(at)
         return crop_of(torch.where(masks[:, 2:3] > 0, bar, picture), masks)
 
-    steady, plain = steady_of(net), Hdrm(hdrm, resolution_px=R, device=CPU)
+    steady, alone_too = steady_of(plain), Hdrm(hdrm, resolution_px=R, device=CPU)
     _, (kept,) = steady(shown(30), [None])
     bare, (after,) = steady(shown(55), [kept])
     assert after is not None
     hidden = (crossing(55)[:, 2:3] * crossing(55)[:, 1:2] > 0).expand_as(picture)
-    alone = plain(shown(55).rgb, shown(55).masks).rgb
+    alone = alone_too(shown(55).rgb, shown(55).masks).rgb
 
     def error(rgb: torch.Tensor) -> float:
         return float((rgb - picture)[hidden].abs().mean())
@@ -403,9 +428,9 @@ def test_what_was_seen_before_it_was_hidden_is_painted(net, hdrm):
     assert nothing is None
 
 
-def test_a_still_hand_is_painted_ever_more_alike(net):
+def test_a_still_hand_is_painted_ever_more_alike(plain):
     """Of noisy pictures paintings differ by less and less from those before."""
-    steady, past, rows = steady_of(net), None, []
+    steady, past, rows = steady_of(plain), None, []
     for n in range(6):
         noise = 0.2 * torch.randn(1, 3, R, R, generator=torch.Generator().manual_seed(n))
         bare, (past,) = steady(crop_of((smooth(25, 1, 3) + noise).clamp(0, 1), crossing()), [past])
@@ -466,4 +491,3 @@ def test_the_setting_is_checked_and_chooses_the_painter(monkeypatch):
         stage = build_parts(settings, CPU).frame_stage
         assert stage.can_paint == (hasm == "small")
         assert stage.remembers == (memory == "on" and hasm == "small")
-    assert "memory" in build.WEIGHTS

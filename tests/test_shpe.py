@@ -112,7 +112,7 @@ def test_a_net_ready_for_use_learns_nothing(nets, name):
     assert not nets[name].training
     assert not any(p.requires_grad for p in nets[name].parameters())
     assert {p.dtype for p in nets[name].parameters()} == {torch.float32}
-    assert set(WEIGHTS) == {*NETS, "memory", "refine"}
+    assert set(WEIGHTS) == {*NETS, "refine"}
 
 
 @pytest.mark.parametrize("kernel", [3, 5])

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from drawn_clips import STEP_PX, draw_bare_clip, write_clips
-from safetensors.torch import load_file
 from train_runs import read_table, run_train, write_settings
 
 from hdrvideo.build import memory_net
@@ -299,7 +298,7 @@ def test_a_check_compares_with_each_frame_by_itself(data):
 def test_rows_are_painted_as_frames_are_without_a_past():
     hdrm = HdrmNet().eval()
     load_weights(hdrm, weights_path("hdrm"))
-    net = memory_net(hdrm).eval()
+    net = memory_net(hdrm, gated=False).eval()
     batch = stack_clips([cut()], DisFlow())
     motions = motions_of(batch)
     assert motions[0] is None
@@ -331,8 +330,6 @@ def test_train_memory_writes_what_loads_and_resumes(data, tmp_path):
     assert {n.split(".")[0] for n, p in net.named_parameters() if p.requires_grad} == {
         *("cells", "pixels")
     }
-    shipped = set(load_file(weights_path("memory")))
-    assert {n.split(".")[0] for n in shipped} == {"cells", "pixels"}
 
 
 def test_the_shipped_settings_are_the_defaults(data):

@@ -7,7 +7,10 @@ by age and by distrust of the motion (:func:`recall`); where it is hidden now, t
 and what is remembered are averaged by worth, and the mean is worth both (:class:`MemoryNet`). So
 what is seen stays for long, and guesses agree with those before them. The hand's outline is
 remembered, too: masks of hidden parts flicker, and with them what is hand and what is ground.
-Besides, the features of one stage of the painter's encoder are kept and fused.
+
+A memory may have gates that are trained, and then keeps the features of one stage of the painter's
+encoder, too. As far as they have been trained they bring nothing over colours (see the README), so
+``annotate`` has none.
 
 This is a recursive filter, for streams: it looks back, never ahead. After the feature propagation
 of ProPainter (Zhou et al., ICCV 2023), of which only the principle is taken: no window of frames is
@@ -27,15 +30,15 @@ from hdrvideo.geometry import F64
 from hdrvideo.motion.carry import N_LAYERS, LayerMotion, View, find_motion
 from hdrvideo.motion.flow import FlowEngine, sampled
 
-# Of a pixel that is seen, in answers of the painter; chosen on made clips of split train, as is how
-# fast worth fades: in n frames to less than 1 / (n FADING). Among 6 to 20 and 0.02 to 0.15 it makes
-# little difference.
-SEEN_WORTH: Final = 6.0
-FADING: Final = 0.02
-# How much the outline remembered counts beside that of now. On made clips of split train with masks
-# spoiled in each frame anew flicker falls to 54 % without it, with 0.5 to 46 %, with 0.7 to 42 %;
-# with true masks from 0.7 on paintings lose (PSNR -0.13 dB), at 0.5 nothing to speak of.
-OUTLINE: Final = 0.5
+# Of a pixel that is seen, in answers of the painter, and how fast worth fades: in n frames to less
+# than 1 / (n FADING). Chosen on made clips of split train; from 3 to 20 and from 0.01 to 0.15 they
+# make little difference.
+SEEN_WORTH: Final = 3.0
+FADING: Final = 0.01
+# How much the outline remembered counts beside that of now. On the same clips with masks spoiled in
+# each frame anew flicker falls to 54 % without it, to 46 % with 0.5, 43 % with 0.6; with true masks
+# crops lose 0.1 dB from 0 to 0.6, and would lose 0.3 dB to 0.85.
+OUTLINE: Final = 0.6
 # Motion of at least half the trust is trusted.
 _TRUSTED: Final = 2.0
 # Stage of the painter's encoder whose features are kept, and how many of its cells a pixel side.
@@ -70,7 +73,7 @@ class Layers:
         rgb: ``(B, 2, 3, R, R)`` float32, the hand's and the ground's colours, 0..1.
         worth: ``(B, 2, 1, R, R)`` float32; 0 = nothing is known.
         outline: ``(B, 1, R, R)`` float32 0..1, the whole hand.
-        features: ``(B, F, R / 4, R / 4)`` float32; 0 where none are.
+        features: ``(B, F, R / 4, R / 4)`` float32; 0 where none are. F may be 0.
     """
 
     rgb: Tensor
@@ -210,8 +213,12 @@ class Answer:
     @classmethod
     def from_outputs(cls, outputs: Any) -> "Answer":
         """Take the outputs of a :class:`MemoryNet`."""
-        rgb, weight, worth, packed = (out.float() for out in outputs)
-        return cls(rgb, weight, worth, functional.pixel_unshuffle(packed, CELL_PX))
+        rgb, weight, worth, *packed = (out.float() for out in outputs)
+        b, _, r, _ = rgb.shape
+        features = rgb.new_zeros(b, 0, r // CELL_PX, r // CELL_PX)
+        if packed:
+            features = functional.pixel_unshuffle(packed[0], CELL_PX)
+        return cls(rgb, weight, worth, features)
 
 
 def told(seen: Tensor, recalled: Layers) -> Tensor:
@@ -224,16 +231,19 @@ def told(seen: Tensor, recalled: Layers) -> Tensor:
     Returns:
         ``(B, 7 + 4 + F / 16, R, R)``: features lie in squares of pixels.
     """
-    packed = functional.pixel_shuffle(recalled.features, CELL_PX)
-    return torch.cat([seen, *recalled.of_hand(), packed], dim=1)
+    parts = [seen, *recalled.of_hand()]
+    if recalled.features.shape[1]:
+        parts.append(functional.pixel_shuffle(recalled.features, CELL_PX))
+    return torch.cat(parts, dim=1)
 
 
 class MemoryNet(nn.Module):
-    """A painter that is told what is remembered; untrained it averages colours by their worth.
+    """A painter that is told what is remembered, and averages colours by their worth.
 
-    Two gates change that: one by how much remembered features take the place of the present ones,
-    the other what remembered colours are worth, pixel by pixel, in view of what was painted. Both
-    begin at no change. Where nothing is remembered the painter says what it says alone, to the bit.
+    Two gates may change that: one by how much remembered features take the place of the present
+    ones, the other what remembered colours are worth, pixel by pixel, in view of what was painted.
+    Both begin at no change. Where nothing is remembered the painter says what it says alone, to
+    the bit.
     """
 
     def __init__(self, painter: nn.Module, *, n_seen: int, n_features: int) -> None:
@@ -242,12 +252,15 @@ class MemoryNet(nn.Module):
         Args:
             painter: A :class:`FusedPainter`.
             n_seen: Channels that it takes: RGB and masks.
-            n_features: Channels of its encoder's stage :data:`STAGE`, a multiple of 16.
+            n_features: Channels of its encoder's stage :data:`STAGE`, a multiple of 16; 0 = there
+                are no gates, and no features are kept.
         """
         super().__init__()
         self.painter = painter
         self.n_seen, self.n_features = n_seen, n_features
         n_masks = n_seen - 3
+        if not n_features:
+            return
         self.cells = nn.Sequential(
             nn.Conv2d(2 * n_features + 1 + n_masks, n_features, 1),
             nn.ReLU(),
@@ -266,19 +279,23 @@ class MemoryNet(nn.Module):
         """Channels of what it takes; see :func:`told`."""
         return self.n_seen + N_TOLD + self.n_features // CELL_PX**2
 
-    def forward(self, told: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, told: Tensor) -> tuple[Tensor, ...]:
         """Paint crops with what is remembered.
 
         Args:
             told: As :func:`told` gives it.
 
         Returns:
-            What :class:`Answer` holds; features lie in squares of pixels,
+            What :class:`Answer` holds; with gates features, too, in squares of pixels,
             ``(B, F / 16, R, R)``.
         """
-        seen, rest = told[:, : self.n_seen], told[:, self.n_seen :]
-        rgb, worth, packed = rest[:, :3], rest[:, 3:4], rest[:, 4:]
-        then = functional.pixel_unshuffle(packed, CELL_PX)
+        seen, rgb = told[:, : self.n_seen], told[:, self.n_seen : self.n_seen + 3]
+        worth = told[:, self.n_seen + 3 : self.n_seen + N_TOLD]
+        if not self.n_features:
+            painted, weight = self.painter(seen)
+            mean = torch.lerp(painted.clamp(0, 1), rgb, worth / (1 + worth))
+            return mean, weight, 1 + worth
+        then = functional.pixel_unshuffle(told[:, self.n_seen + N_TOLD :], CELL_PX)
         hints = torch.cat([worth / (1 + worth), seen[:, 3:]], dim=1)
         kept: list[Tensor] = []
 
@@ -293,8 +310,8 @@ class MemoryNet(nn.Module):
         gate = self.pixels(torch.cat([painted, rgb, seen[:, :3], hints], dim=1))
         gate = _REACH * torch.tanh(functional.pixel_shuffle(gate, 2) / _REACH)
         worth = worth * gate.exp()
-        painted = torch.lerp(painted, rgb, worth / (1 + worth))
-        return painted, weight, 1 + worth, functional.pixel_shuffle(kept[0], CELL_PX)
+        mean = torch.lerp(painted, rgb, worth / (1 + worth))
+        return mean, weight, 1 + worth, functional.pixel_shuffle(kept[0], CELL_PX)
 
     def _fused(self, now: Tensor, then: Tensor, hints: Tensor) -> Tensor:
         is_there = (then.abs().amax(dim=1, keepdim=True) > 0).to(now.dtype)
