@@ -41,14 +41,14 @@ def clip_scores(bare: Tensor, crops: ClipCrops) -> dict[str, float]:
 
     Returns:
         ``hole_l1`` over both holes, ``uncovered_l1`` and ``removed_l1`` over one, ``hole_psnr_db``
-        of both holes over all frames, ``psnr_db`` of whole crops, mean over frames, at most 60, and
-        ``flicker``, the warp error in the hand's hidden part. NaN where a region has fewer than 200
-        pixels in all frames together.
+        of both holes over all frames, ``psnr_db`` of whole crops, mean over frames, both at most
+        60, and ``flicker``, the warp error in the hand's hidden part. NaN where a region has fewer
+        than 200 pixels in all frames together.
     """
     truth = torch.from_numpy(crops.truth)
     regions = find_regions(torch.from_numpy(crops.exact))
     both = regions.uncover + regions.remove
-    mean_square = (bare - truth).square().mean(dim=(1, 2, 3)).clamp(min=1e-12)
+    mean_square = (bare - truth).square().mean(dim=(1, 2, 3))
     in_holes = ((bare - truth).square() * both).sum() / (3 * both.sum()).clamp(min=1)
     later = regions.uncover[1:]
     before_px = torch.from_numpy(crops.before_px[1:])
@@ -56,17 +56,21 @@ def clip_scores(bare: Tensor, crops: ClipCrops) -> dict[str, float]:
         "hole_l1": (l1_in(bare, truth, both), both),
         "uncovered_l1": (l1_in(bare, truth, regions.uncover), regions.uncover),
         "removed_l1": (l1_in(bare, truth, regions.remove), regions.remove),
-        "hole_psnr_db": (-10 * in_holes.clamp(min=1e-12).log10(), both),
+        "hole_psnr_db": (_psnr_db(in_holes), both),
         "flicker": (warp_error(bare[1:], bare[:-1], before_px, later), later),
     }
     found = {
         name: float(value) if float(where.sum()) >= _LEAST_PX else float("nan")
         for name, (value, where) in scores.items()
     }
-    found["psnr_db"] = float((-10 * mean_square.log10()).clamp(max=_MAX_PSNR_DB).mean())
+    found["psnr_db"] = float(_psnr_db(mean_square).mean())
     return found
 
 
 def mean_scores(found: list[dict[str, float]]) -> dict[str, float]:
     """Give the mean of hands' scores, of each over the hands that have it."""
     return {name: float(np.nanmean([f[name] for f in found])) for name in found[0]}
+
+
+def _psnr_db(mean_square: Tensor) -> Tensor:
+    return (-10 * mean_square.clamp(min=1e-12).log10()).clamp(max=_MAX_PSNR_DB)
