@@ -21,9 +21,10 @@ from hdrvideo.frame.painter import Hdrm, SteadyHdrm
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
 from hdrvideo.motion.flow import DisFlow
-from hdrvideo.motion.memory import STAGE, MemoryNet, PaintMemory
+from hdrvideo.motion.memory import STAGE, MemoryNet
 from hdrvideo.motion.refine import RefineNet
 from hdrvideo.motion.states import StateReader
+from hdrvideo.motion.steady import PaintMemory
 from hdrvideo.motion.windows import Refiner
 
 WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe", "refine")

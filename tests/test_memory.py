@@ -25,11 +25,11 @@ from hdrvideo.motion.memory import (
     Answer,
     Layers,
     MemoryNet,
-    PaintMemory,
     recall,
     remember,
     told,
 )
+from hdrvideo.motion.steady import PaintMemory
 
 R = 128
 CPU = torch.device("cpu")
@@ -262,6 +262,12 @@ def test_the_outline_is_a_mean_with_the_one_remembered_where_the_hand_is_hidden(
         assert torch.equal(steady[:, 4:5][~hidden], cut[:, 4:5][~hidden])
         others = [0, 1, 2, 3, 5, 6]
         assert torch.equal(steady[:, others], cut[:, others])
+    # Far from what hides it a hand's outline is that of now.
+    wide = replace(layers, outline=torch.ones_like(layers.outline))
+    found = recall(wide, still(), seen)[1][:, 4]
+    near = functional.max_pool2d(torch.maximum(seen[:, 5:6], hidden.float()), 7, 1, 3)[:, 0] > 0
+    assert torch.equal(found[~near], seen[:, 4][~near])
+    assert (found[near] >= OUTLINE - 1e-6).all()
     # What is seen of the hand is of the hand, whatever was remembered.
     nothing = replace(layers, outline=0 * layers.outline)
     assert (recall(nothing, still(), seen)[1][:, 4] >= seen[:, 3]).all()

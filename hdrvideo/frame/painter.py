@@ -67,7 +67,7 @@ class Hdrm:
 
 
 class Memory(Protocol):
-    """What a memory must offer; see ``motion/memory.py``. What it remembers is its own affair."""
+    """What a memory must offer; see ``motion/steady.py``. What it remembers is its own affair."""
 
     def begin(self, seen: Tensor, sees: Tensor, frame_from_crop: F64) -> Any:
         """Remember what one crop shows that was not painted."""

@@ -26,9 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hdrvideo.datatypes import check_array
-from hdrvideo.geometry import F64
-from hdrvideo.motion.carry import N_LAYERS, LayerMotion, View, find_motion
-from hdrvideo.motion.flow import FlowEngine, sampled
+from hdrvideo.motion.carry import N_LAYERS, LayerMotion
+from hdrvideo.motion.flow import sampled
 
 # Of a pixel that is seen, in answers of the painter, and how fast worth fades: in n frames to less
 # than 1 / (n FADING). Chosen on made clips of split train; from 3 to 20 and from 0.01 to 0.15 they
@@ -39,6 +38,8 @@ FADING: Final = 0.01
 # each frame anew flicker falls to 54 % without it, to 46 % with 0.5, 43 % with 0.6; with true masks
 # crops lose 0.1 dB from 0 to 0.6, and would lose 0.3 dB to 0.85.
 OUTLINE: Final = 0.6
+# Beyond so many pixels from what hides it, a hand's outline is that of now.
+_REACH_PX: Final = 3
 # Motion of at least half the trust is trusted.
 _TRUSTED: Final = 2.0
 # Stage of the painter's encoder whose features are kept, and how many of its cells a pixel side.
@@ -46,9 +47,10 @@ STAGE: Final = 2
 CELL_PX: Final = 4
 # RGB, worth: what the net is told beside a crop, its masks and features.
 N_TOLD: Final = 4
-# Channels of a crop with masks: the hand's own.
+# Channels of a crop with masks.
 _OWN: Final = slice(3, 5)
 _OWN_VISIBLE: Final = slice(3, 4)
+_OTHER_VISIBLE: Final = slice(5, 6)
 _HALF: Final = 0.5
 _TINY: Final = 1e-6
 _HIDDEN: Final = 16
@@ -159,7 +161,8 @@ def recall(layers: Layers, motion: LayerMotion, seen: Tensor) -> tuple[Layers, T
     trust = (_TRUSTED * motion.trust).clamp(max=1)[:, :, None]
     worth = worth / (1 + FADING * worth) * trust
     before, is_inside = _looked_up(layers.outline, motion.place_px[:, 0])
-    steadied = torch.lerp(outline_of(seen), before, OUTLINE * trust[:, 0] * is_inside)
+    share = OUTLINE * trust[:, 0] * is_inside * _near_hidden(seen)
+    steadied = torch.lerp(outline_of(seen), before, share)
     outline = torch.maximum(steadied, seen[:, _OWN_VISIBLE])
     is_hand = outline[:, 0, ..., None] >= _HALF
     place_px = torch.where(is_hand, motion.place_px[:, 0], motion.place_px[:, 1])
@@ -168,6 +171,13 @@ def recall(layers: Layers, motion: LayerMotion, seen: Tensor) -> tuple[Layers, T
     rest = seen[:, _OWN.stop :]
     steady = torch.cat([seen[:, :3], seen[:, _OWN_VISIBLE], outline, rest], dim=1)
     return Layers(rgb, worth, outline, features), steady
+
+
+def _near_hidden(seen: Tensor) -> Tensor:
+    """Say ``(B, 1, R, R)`` where the hand may be hidden: elsewhere its outline is seen."""
+    hidden = torch.maximum(outline_of(seen) - seen[:, _OWN_VISIBLE], seen[:, _OTHER_VISIBLE])
+    side = 2 * _REACH_PX + 1
+    return functional.max_pool2d((hidden >= _HALF).to(seen.dtype), side, 1, _REACH_PX)
 
 
 def remember(recalled: Layers, seen: Tensor, sees: Tensor, answer: "Answer") -> Layers:
@@ -324,79 +334,6 @@ def _no_change(conv: nn.Conv2d) -> nn.Conv2d:
     for values in conv.parameters():
         nn.init.zeros_(values)
     return conv
-
-
-@dataclass(frozen=True)
-class Past:
-    """One hand in the frame before: its crop, and what was then remembered."""
-
-    view: View
-    layers: Layers
-
-
-class PaintMemory:
-    """Runs a :class:`MemoryNet` over hands that are followed; what it remembers goes out and in."""
-
-    def __init__(
-        self,
-        net: Callable[[Tensor], Any],
-        flow: FlowEngine,
-        *,
-        n_features: int,
-        device: torch.device,
-    ) -> None:
-        """Take the net, or what runs it, and what finds motion on the CPU.
-
-        Args:
-            net: As :class:`MemoryNet`.
-            flow: Finds motion in pictures.
-            n_features: Of the net.
-            device: Where the net runs.
-        """
-        self._net = net
-        self._flow = flow
-        self._n_features = n_features
-        self._device = device
-
-    def begin(self, seen: Tensor, sees: Tensor, frame_from_crop: F64) -> Past:
-        """Remember what one crop shows that was not painted.
-
-        Args:
-            seen: ``(1, 7, R, R)`` the crop with masks.
-            sees: ``(1, 2, R, R)`` where each layer is seen.
-            frame_from_crop: ``(1, 2, 3)``.
-        """
-        view = View(seen[:, :3], sees, frame_from_crop)
-        return Past(view, Layers.of_seen(seen, sees, self._n_features))
-
-    def paint(
-        self, seen: Tensor, sees: Tensor, frame_from_crop: F64, before: Sequence[Past | None]
-    ) -> tuple[Answer, list[Past]]:
-        """Paint crops, each with what is remembered of it.
-
-        Args:
-            seen: ``(B, 7, R, R)`` crops with masks.
-            sees: ``(B, 2, R, R)`` where each layer is seen.
-            frame_from_crop: ``(B, 2, 3)``.
-            before: One a crop; None = nothing is remembered.
-        """
-        at = [slice(k, k + 1) for k in range(len(seen))]
-        views = [View(seen[k, :3], sees[k], frame_from_crop[k]) for k in at]
-        parts = [
-            self._recalled(view, seen[k], past)
-            for k, view, past in zip(at, views, before, strict=True)
-        ]
-        recalled = Layers.join([layers for layers, _ in parts])
-        steady = torch.cat([crop for _, crop in parts])
-        outputs = self._net(told(steady, recalled).to(self._device))
-        answer = Answer.from_outputs(tuple(out.cpu() for out in outputs))
-        kept = remember(recalled, steady, sees, answer)
-        return answer, [Past(view, kept.only(k)) for k, view in enumerate(views)]
-
-    def _recalled(self, now: View, seen: Tensor, past: Past | None) -> tuple[Layers, Tensor]:
-        if past is None:
-            return Layers.nothing(seen, self._n_features), seen
-        return recall(past.layers, find_motion(self._flow, now, past.view), seen)
 
 
 def _looked_up(values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
