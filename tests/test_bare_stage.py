@@ -170,6 +170,25 @@ def test_the_stage_reads_painted_crops_and_skipping_changes_nothing(landmark, hd
     same(stage(unmasked), as_it_is)
 
 
+def test_a_painter_with_a_memory_is_told_what_was_before(landmark, hdrm, crops):
+    asked = []
+
+    def steady(given: HandCrops, before) -> tuple:
+        asked.append((given, list(before)))
+        return hdrm(given.rgb, given.masks), ["a", None, "c"]
+
+    stage = FrameStage(shpe=LandmarkShpe(landmark), device=CPU, steady=steady)
+    assert stage.can_paint
+    assert stage.remembers
+    bare, is_painted, after = stage.paint(crops, ["x", None, crops])
+    assert asked.pop() == (crops, ["x", None, crops])
+    assert after == ["a", None, "c"]
+    assert is_painted.tolist() == [True, False, True]
+    # Read at once, nothing is known of frames before.
+    same(stage(crops), FrameStage(shpe=LandmarkShpe(landmark), device=CPU)(bare))
+    assert asked.pop()[1] == [None] * 3
+
+
 def test_painting_needs_masks_and_a_painter(landmark, hdrm, crops):
     unmasked = HandCrops(crops.rgb, crops.frame_from_crop, crops.mirrored)
     with pytest.raises(ShapeError, match="crops are to be painted without masks; see FrameSt"):
