@@ -35,8 +35,8 @@ from hdrvideo.motion.flow import sampled
 SEEN_WORTH: Final = 3.0
 FADING: Final = 0.01
 # How much the outline remembered counts beside that of now. On the same clips with spoiled masks
-# flicker falls to 54 % without it, to 46 % with 0.5, 43 % with 0.6; with true masks crops are 0.04 dB
-# worse with 0.6 than without, and 0.11 dB with 0.75.
+# flicker falls to 54 % without it, to 46 % with 0.5, 43 % with 0.6; with true masks crops lose
+# 0.04 dB by 0.6, and 0.11 dB by 0.75.
 OUTLINE: Final = 0.6
 # Beyond so many pixels from what hides it, a hand's outline is that of now.
 _REACH_PX: Final = 3
