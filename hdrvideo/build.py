@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,13 +16,17 @@ from hdrvideo.engine import Net, make_runner, pick_engine
 from hdrvideo.errors import SettingsError, WeightsError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.hasm import Hasm, HasmNet
-from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, Hdrm, HdrmNet
+from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, HdrmNet
+from hdrvideo.frame.painter import Hdrm, SteadyHdrm
 from hdrvideo.frame.pair import HasmReader
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
 from hdrvideo.handmodel import HandModel
+from hdrvideo.motion.flow import DisFlow
 from hdrvideo.motion.form import RefineForm
+from hdrvideo.motion.memory import STAGE, MemoryNet
 from hdrvideo.motion.states import StateReader
+from hdrvideo.motion.steady import PaintMemory
 from hdrvideo.motion.windows import STEADY_SECONDS, Refiner
 from hdrvideo.rivals import handoccnet, internet, minimal_hand
 from hdrvideo.rivals.reading import JudgedShpe
@@ -77,6 +82,12 @@ def small_shpe(path: Path | None = None) -> DetNetSmall:
     return net
 
 
+def memory_net(hdrm: HdrmNet, *, gated: bool) -> MemoryNet:
+    """Give an HDRM a memory: gated, to be trained, or of colours and outlines alone."""
+    n_features = hdrm.size.encoder[STAGE - 1][0] if gated else 0
+    return MemoryNet(hdrm, n_seen=N_CHANNELS, n_features=n_features)
+
+
 def ready(net: nn.Module, device: torch.device) -> nn.Module:
     """Make a net ready for inference, channels last."""
     net.requires_grad_(requires_grad=False)
@@ -102,14 +113,17 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
             n_channels=HasmNet.CHANNELS,
         )
         segmenter = Segmenter(Hasm(hasm, device=device), resolution_px=HasmNet.RESOLUTION_PX)
+    painters: dict[str, Any] = {}
+    if settings.paints and settings.memory == "on":
+        painters["steady"] = _build_steady(engine, device)
+    elif settings.paints:
+        painters["hdrm"] = _build_hdrm(engine, device)
     is_plain = settings.refine == "off" or settings.motion.causal
     return Parts(
         finder=PalmFinder(palm, device=device, min_score=settings.find.min_score),
         segmenter=segmenter,
         frame_stage=FrameStage(
-            shpe=build_shpe(settings, engine, device),
-            hdrm=_build_hdrm(engine, device) if settings.paints else None,
-            device=device,
+            shpe=build_shpe(settings, engine, device), device=device, **painters
         ),
         refiner=None if is_plain else build_refiner(device),
         device=device,
@@ -231,3 +245,19 @@ def _build_hdrm(engine: str, device: torch.device) -> Hdrm:
     net, size = build_net("hdrm", HdrmNet(SMALL), device), SMALL.resolution_px
     runner = make_runner(net, engine, resolution_px=size, n_channels=N_CHANNELS)
     return Hdrm(runner, resolution_px=size, device=device)
+
+
+def load_memory(device: torch.device) -> MemoryNet:
+    """Load the shipped HDRM with a memory, ready for inference."""
+    hdrm = HdrmNet(SMALL)
+    load_weights(hdrm, weights_path("hdrm"))
+    net = memory_net(hdrm, gated=False)
+    ready(net, device)
+    return net
+
+
+def _build_steady(engine: str, device: torch.device) -> SteadyHdrm:
+    net, size = load_memory(device), SMALL.resolution_px
+    runner = make_runner(net, engine, resolution_px=size, n_channels=net.n_channels)
+    memory = PaintMemory(runner, DisFlow(), n_features=net.n_features, device=device)
+    return SteadyHdrm(memory, resolution_px=size)

@@ -103,17 +103,58 @@ def minimal_hand(
 
 
 @train_app.command()
+def memory(config: Config, out: Out, resume: Resume = False, device: Where = Device.auto) -> None:
+    """Train what a painter makes of frames before; `train clips` makes what it learns from."""
+    _train("memory", config, out, resume, device)
+
+
+Split = Annotated[str, typer.Option("--split", help="train or test.")]
+Skins = Annotated[Path | None, typer.Option("--skins", help="Folder of MakeHuman skins.")]
+Backgrounds = Annotated[
+    list[Path] | None, typer.Option("--backgrounds", help="Folder of pictures; may repeat.")
+]
+FirstSeed = Annotated[int, typer.Option("--first-seed", help="Seed of the first clip.")]
+
+
+@train_app.command()
+def clips(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the clips.")],
+    clips: Annotated[int, typer.Option("--clips", help="How many clips.")] = 24,
+    frames: Annotated[int, typer.Option("--frames", help="Frames of a clip.")] = 16,
+    first_seed: FirstSeed = 0,
+    split: Split = "train",
+    skins: Skins = None,
+    backgrounds: Backgrounds = None,
+    device: Where = Device.auto,
+) -> None:
+    """Make short made clips with each hand alone and its true motion, for `train memory`.
+
+    Clips that are there already are left.
+    """
+    from hdrvideo.build import pick_device
+    from hdrvideo.synth.assets import Assets
+    from hdrvideo.synth.motions import Motions
+    from hdrvideo.train.bare_clips import ClipSettings, make_clips
+
+    assets = Assets.find(split, skins=skins, backgrounds=backgrounds or ())
+    settings = ClipSettings(n_clips=clips, n_frames=frames, first_seed=first_seed)
+    with show_progress("clips", clips) as on_progress:
+        make_clips(
+            *(out, split, settings, assets, Motions.load(split)),
+            device=pick_device(device.value).type,
+            on_progress=partial(on_progress, "clips"),
+        )
+    say(str(out))
+
+
+@train_app.command()
 def tracks(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the tracks.")],
     clips: Annotated[int, typer.Option("--clips", help="How many clips.")] = 100,
-    first_seed: Annotated[int, typer.Option("--first-seed", help="Seed of the first clip.")] = 0,
-    split: Annotated[str, typer.Option("--split", help="train or test.")] = "train",
-    skins: Annotated[
-        Path | None, typer.Option("--skins", help="Folder of MakeHuman skins.")
-    ] = None,
-    backgrounds: Annotated[
-        list[Path] | None, typer.Option("--backgrounds", help="Folder of pictures; may repeat.")
-    ] = None,
+    first_seed: FirstSeed = 0,
+    split: Split = "train",
+    skins: Skins = None,
+    backgrounds: Backgrounds = None,
     unread: Annotated[
         bool, typer.Option("--unread", help="Only the truth of scenes, a hundred times as quick.")
     ] = False,

@@ -65,6 +65,7 @@ def _check_word(owner: Any, name: str, words: tuple[str, ...]) -> None:
 _WORDS: Final = {
     "hasm": ("small", "off"),
     "hdrm": ("auto", "small", "off"),
+    "memory": ("on", "off"),
     "shpe": ("landmark", "small"),
     "shpe_2d": ("landmark", "own", "mean"),
     "shpe_3d": ("landmark", "own"),
@@ -217,6 +218,8 @@ class Settings:
         hasm: Which segmentation of both hands: ``small``, or ``off``.
         hdrm: Which painter of whole, single hands: ``small``, ``off``, or ``auto`` (small wherever
             there are masks to go by).
+        memory: The painter remembers hands from the frames before: ``on``, or ``off`` (each frame
+            is painted by itself).
         shpe: Which single-hand pose estimator: ``landmark`` or ``small``.
         shpe_2d: Whose joints in the picture are taken where SHPE is ``small``: its ``own``, the
             ``landmark`` net's, or their ``mean``, in which ours count as much as they are sure.
@@ -237,6 +240,7 @@ class Settings:
     motion: MotionSettings = field(default_factory=MotionSettings)
     hasm: str = "small"
     hdrm: str = "auto"
+    memory: str = "on"
     shpe: str = "small"
     shpe_2d: str = "mean"
     shpe_3d: str = "own"

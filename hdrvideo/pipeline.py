@@ -8,6 +8,7 @@
       Segmenter     both hands' masks                                 crop/segment.py
       HandReader    the square crops and their way back               crop/read.py
       FrameStage    one crop -> one hand, painted bare where needed   frame/stage.py
+        PaintMemory   what is remembered of it from frames before     motion/steady.py
     SideDecider   which hand is right and which is left               crop/sides.py
     lift_pairs    2D joints and 3D shape -> millimetres in the camera frame/lift.py
     MotionStage   bridging and refining over windows                  motion/stage.py
@@ -128,6 +129,7 @@ def raw_windows(
         settings=settings.follow,
         segmenter=parts.segmenter,
         paint=parts.frame_stage.paint if parts.frame_stage.can_paint else None,
+        remember=parts.frame_stage.remembers,
         keep_crops=on_crops is not None,
     )
     sides = SideDecider(settings.side, mirror=settings.mirror)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from hdrvideo.build import pick_device, refiner_form, small_shpe
+from hdrvideo.build import memory_net, pick_device, refiner_form, small_shpe
 from hdrvideo.checkpoint import load_weights, warm_start, weights_path
 from hdrvideo.config import build_settings, read_yaml
 from hdrvideo.errors import SettingsError, WeightsError
@@ -23,12 +23,14 @@ from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.frame.hdrm import SIZES, HdrmNet
 from hdrvideo.frame.shpe import LandmarkNet
 from hdrvideo.motion.form import RefineForm
+from hdrvideo.motion.memory import MemoryNet
 from hdrvideo.train.bare_crops import CropSettings as HdrmCrops
 from hdrvideo.train.frame_recipe import FrameRecipe, FrameTask
 from hdrvideo.train.hasm_recipe import HasmData, HasmRecipe, HasmTask
 from hdrvideo.train.hdrm_recipe import HdrmData, HdrmRecipe, HdrmTask, PaintWeights
 from hdrvideo.train.human_recipe import HumanRecipe, HumanTask, HumanWeights
 from hdrvideo.train.loop import LoopSettings, Task, train
+from hdrvideo.train.memory_recipe import MemoryData, MemoryRecipe, MemoryTask, MemoryWeights
 from hdrvideo.train.pcnet_content_recipe import (
     ContentWeights,
     PcnetContentRecipe,
@@ -67,9 +69,9 @@ def train_net(name: str, config: Path, out: Path, *, resume: bool, device: str) 
     """Train a net as a settings file says.
 
     Args:
-        name: ``hasm``, ``hdrm``, ``shpe``, ``frame`` (SHPE behind HDRM) or ``refine``; or a rival:
-            ``pcnet_mask``, ``pcnet_content``, ``human_deocclusion``, ``internet``, ``handoccnet``
-            or ``minimal_hand``.
+        name: ``hasm``, ``hdrm``, ``shpe``, ``frame`` (SHPE behind HDRM), ``refine`` or
+            ``memory`` (of the small HDRM); or a rival: ``pcnet_mask``, ``pcnet_content``,
+            ``human_deocclusion``, ``internet``, ``handoccnet`` or ``minimal_hand``.
         config: The settings file.
         out: The run's folder.
         resume: Go on with the run in ``out``.
@@ -263,6 +265,34 @@ def make_refine(values: dict[str, Any]) -> nn.Module:
     return net
 
 
+def make_memory(values: dict[str, Any]) -> MemoryNet:
+    """Make the memory of a small HDRM to be trained; HDRM itself stays as it is.
+
+    Args:
+        values: ``painter``: ``shipped``, or the weights of an HDRM of the small size; ``start``:
+            the weights of a trained memory, or ``none``.
+
+    Raises:
+        SettingsError: A key or a value is unknown.
+        WeightsError: The start or the painter is missing or damaged, or does not fit.
+    """
+    known = {"painter", "start"}
+    if not isinstance(values, dict) or set(values) - known:
+        raise SettingsError(f"net is {values!r}, expected some of {', '.join(sorted(known))}")
+    painter, start = values.get("painter") or "shipped", values.get("start") or "none"
+    if not isinstance(painter, str) or not isinstance(start, str):
+        raise SettingsError(
+            f"net is {values!r}, expected painter: FILE | shipped, start: FILE | none"
+        )
+    hdrm = HdrmNet()
+    load_weights(hdrm, weights_path("hdrm") if painter == "shipped" else Path(painter))
+    net = memory_net(hdrm, gated=True)
+    if start != "none":
+        load_weights(net, Path(start), kept=("painter",))
+    freeze(net, ["painter"])
+    return net
+
+
 @dataclass(frozen=True)
 class _Lesson:
     """How a net is made and taught; ``groups`` are the recipe's parts that are settings."""
@@ -347,5 +377,11 @@ LESSONS: Final[Mapping[str, _Lesson]] = {
         MinimalRecipe,
         {"data": ShpeData, "crops": ShpeCrops, "weights": MinimalWeights},
         MinimalTask,
+    ),
+    "memory": _Lesson(
+        make_memory,
+        MemoryRecipe,
+        {"data": MemoryData, "crop": HdrmCrops, "weights": MemoryWeights},
+        MemoryTask,
     ),
 }

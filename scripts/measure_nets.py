@@ -16,8 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 
-from hdrvideo.build import build_net, ready, small_shpe
+from hdrvideo.build import build_net, load_memory, ready, small_shpe
 from hdrvideo.crop.palm import PalmNet
 from hdrvideo.engine import make_runner, pick_engine
 from hdrvideo.errors import SettingsError
@@ -26,8 +27,32 @@ from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, HdrmNet
 from hdrvideo.frame.pair import HasmReader
 from hdrvideo.frame.shpe import LandmarkNet
+from hdrvideo.geometry import CropSquare
+from hdrvideo.motion.carry import View, find_motion
+from hdrvideo.motion.flow import DisFlow
+from hdrvideo.motion.memory import Layers, recall, told
 
 WARM_UP = 5
+
+
+def _memory(device: torch.device) -> tuple[nn.Module, int]:
+    net = load_memory(device)
+    return net, net.n_channels
+
+
+def measure_recall(repeats: int) -> float:
+    """Give the milliseconds that one hand's motion takes to find and its memory to be carried."""
+    draw = torch.Generator().manual_seed(0)
+    size, affine = SMALL.resolution_px, CropSquare(60, 60, 128).frame_from_crop(128)[None]
+    seen, sees = torch.rand(1, N_CHANNELS, size, size, generator=draw), torch.ones(1, 2, size, size)
+    view, flow = View(seen[:, :3], sees, affine), DisFlow()
+    layers, seconds = Layers.of_seen(seen, sees, 0), []
+    for _ in range(repeats + WARM_UP):
+        start = time.perf_counter()
+        with torch.inference_mode():
+            told(*recall(layers, find_motion(flow, view, view), seen)[::-1])
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[WARM_UP:]) * 1e3
 
 
 def build_runners(
@@ -40,6 +65,7 @@ def build_runners(
         "palm": (build_net("palm", PalmNet(), device), 3, PalmNet.RESOLUTION_PX),
         "hasm": (hasm, HasmNet.CHANNELS, HasmNet.RESOLUTION_PX),
         "hdrm": (build_net("hdrm", HdrmNet(SMALL), device), N_CHANNELS, SMALL.resolution_px),
+        "hdrm with memory": (*_memory(device), SMALL.resolution_px),
         "landmark": (build_net("landmark", LandmarkNet(), device), 3, LandmarkNet.RESOLUTION_PX),
         "shpe and landmark": (shpe, 3, DetNetSmall.RESOLUTION_PX),
     }
@@ -82,6 +108,7 @@ def main() -> None:
             continue
         told = measure(engine, device, args.batch, args.repeats)
         each = ", ".join(f"{net} {ms:.1f}" for net, ms in told.items())
+        print(f"a hand's motion and recall: {measure_recall(args.repeats):.1f} ms")
         print(f"{name} on {device}, batches of {args.batch}, ms a picture: {each}")
 
 

@@ -1,5 +1,6 @@
 """Painting before reading: masks cut as crops are, the stage with HDRM, whose joints are taken."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from hdrvideo.crop.take import Pyramid, take_crop, take_hands, take_masks
 from hdrvideo.datatypes import HandCrops, KeptCrop
 from hdrvideo.errors import ShapeError
 from hdrvideo.frame.detnet import DetAnswer, DetNetSmall, DetReader, DetShpe
-from hdrvideo.frame.hdrm import SMALL, Hdrm, HdrmNet
+from hdrvideo.frame.hdrm import SMALL, HdrmNet
+from hdrvideo.frame.painter import Hdrm
 from hdrvideo.frame.shpe import CropPoses, LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe
 from hdrvideo.geometry import CropSquare, apply_affine
@@ -146,8 +148,10 @@ def test_the_stage_reads_painted_crops_and_skipping_changes_nothing(landmark, hd
     plain = FrameStage(shpe=LandmarkShpe(landmark), device=CPU)
     assert stage.can_paint
     assert not plain.can_paint
-    bare, is_painted = stage.paint(crops)
+    bare, is_painted, after = stage.paint(crops)
     assert is_painted.tolist() == [True, False, True]
+    assert after == [None] * 3
+    assert not stage.remembers
     assert bare.masks is None
     assert torch.equal(bare.rgb[1], crops.rgb[1])
     assert not torch.equal(bare.rgb[0], crops.rgb[0])
@@ -164,6 +168,25 @@ def test_the_stage_reads_painted_crops_and_skipping_changes_nothing(landmark, hd
     # Without HDRM masks change nothing; without masks HDRM does not.
     same(plain(crops), as_it_is)
     same(stage(unmasked), as_it_is)
+
+
+def test_a_painter_with_a_memory_is_told_what_was_before(landmark, hdrm, crops):
+    asked = []
+
+    def steady(given: HandCrops, before) -> tuple:
+        asked.append((given, list(before)))
+        return hdrm(given.rgb, given.masks), ["a", None, "c"]
+
+    stage = FrameStage(shpe=LandmarkShpe(landmark), device=CPU, steady=steady)
+    assert stage.can_paint
+    assert stage.remembers
+    bare, is_painted, after = stage.paint(crops, ["x", None, crops])
+    assert asked.pop() == (crops, ["x", None, crops])
+    assert after == ["a", None, "c"]
+    assert is_painted.tolist() == [True, False, True]
+    # Read at once, nothing is known of frames before.
+    same(stage(crops), FrameStage(shpe=LandmarkShpe(landmark), device=CPU)(bare))
+    assert asked.pop()[1] == [None] * 3
 
 
 def test_painting_needs_masks_and_a_painter(landmark, hdrm, crops):
@@ -258,7 +281,12 @@ def test_parts_are_built_as_settings_say(own_weights, crops, engine):
     parts = build_parts(settings, CPU)
     assert parts.frame_stage.can_paint
     assert parts.frame_stage.resolution_px == 224
-    _, is_painted = parts.frame_stage.paint(crops)
+    assert parts.frame_stage.remembers
+    _, is_painted, after = parts.frame_stage.paint(crops)
+    assert [kept is not None for kept in after] == [True, False, True]
+    off = build_parts(replace(settings, memory="off"), CPU).frame_stage
+    assert off.can_paint
+    assert not off.remembers
     assert is_painted.tolist() == [True, False, True]
     # Untrained, our own net says what the landmark net says.
     unmasked = HandCrops(crops.rgb, crops.frame_from_crop, crops.mirrored)

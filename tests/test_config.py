@@ -226,7 +226,7 @@ def test_keys_of_mixed_kinds_are_refused_by_name(tmp_path):
 
 def test_shipped_configs_load():
     # Those of trainings are read by their own tests.
-    nets = ("hasm_", "hdrm_", "shpe_", "frame_", "refine_")
+    nets = ("hasm_", "hdrm_", "shpe_", "frame_", "refine_", "memory_")
     paths = [p for p in sorted(CONFIGS.rglob("*.yaml")) if not p.name.startswith(nets)]
     assert paths
     for path in paths:

@@ -36,13 +36,17 @@ class PaintedWorld(MaskedWorld):
     bare_presence: float = 0.9
     without: bool = False
     keep_crops: bool = False
+    remember: bool = False
     asked: list[HandCrops] = field(default_factory=list)
+    befores: list[list] = field(default_factory=list)
 
-    def paint(self, crops: HandCrops) -> tuple[HandCrops, np.ndarray]:
+    def paint(self, crops: HandCrops, before: list) -> tuple[HandCrops, np.ndarray, list]:
         self.asked.append(crops)
+        self.befores.append(list(before))
         needed = needs_painting(crops.masks).numpy()
         rgb = crops.rgb + MARK * torch.from_numpy(needed).float()[:, None, None, None]
-        return HandCrops(rgb, crops.frame_from_crop, crops.mirrored), needed
+        kept = [(len(self.asked), k) if is_done else None for k, is_done in enumerate(needed)]
+        return HandCrops(rgb, crops.frame_from_crop, crops.mirrored), needed, kept
 
     def read(self, crops: HandCrops) -> HandPoses:
         poses = super().read(crops)
@@ -61,6 +65,7 @@ class PaintedWorld(MaskedWorld):
             resolution_px=RESOLUTION,
             settings=settings,
             paint=None if self.without else self.paint,
+            remember=self.remember,
             keep_crops=self.keep_crops,
         )
         made._guide = MaskGuide(self.see)

@@ -13,7 +13,6 @@ from hdrvideo.frame.hdrm import (
     LEAST_SHARE,
     PAPER,
     SMALL,
-    Hdrm,
     HdrmNet,
     compose,
     find_regions,
@@ -21,7 +20,9 @@ from hdrvideo.frame.hdrm import (
     needs_painting,
     paint_weight,
 )
-from hdrvideo.frame.partial import PartialConv2d, TransformerBlock, spread
+from hdrvideo.frame.painter import Hdrm
+from hdrvideo.frame.partial import PartialConv2d, TransformerBlock
+from hdrvideo.spreading import spread
 
 R = 128
 

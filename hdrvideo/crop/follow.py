@@ -47,7 +47,7 @@ from hdrvideo.crop.sighting import (
     undo_jump,
 )
 from hdrvideo.crop.take import Pyramid
-from hdrvideo.crop.together import carried, squares_to_read, told_with
+from hdrvideo.crop.together import carried, squares_to_read, tell_together
 from hdrvideo.datatypes import Frame
 from hdrvideo.geometry import points_box, square_from_pose
 from hdrvideo.handmask import HandMask
@@ -66,6 +66,7 @@ class HandFollower:
         settings: FollowSettings,
         segmenter: Segmenter | None = None,
         paint: Paint | None = None,
+        remember: bool = False,
         keep_crops: bool = False,
     ) -> None:
         """Take the nets.
@@ -77,12 +78,17 @@ class HandFollower:
             settings: What may be changed.
             segmenter: Sees masks; None = nobody does.
             paint: Makes hands bare by their masks; None = they are read only as they are.
+            remember: Paint with what is remembered of a hand's frames before.
             keep_crops: Leave a picture of each hand in its sighting.
         """
         self._finder = finder
         self._guide = None if segmenter is None else MaskGuide(segmenter)
         self._read = HandReader(
-            read_hands, resolution_px=resolution_px, paint=paint, keep_crops=keep_crops
+            read_hands,
+            resolution_px=resolution_px,
+            paint=paint,
+            remember=remember,
+            keep_crops=keep_crops,
         )
         self._settings = settings
         self._tracks: list[Track | None] = [None] * N_TRACKS
@@ -271,16 +277,7 @@ class HandFollower:
                 self._wear(row, i, mask)
         if self._read.can_paint:
             self._read_bare(row, pyramid, seen, assigned.sides)
-        self._tell_together(row, seen, assigned.sides)
-
-    def _tell_together(
-        self, row: TrackedFrame, seen: SeenHands, sides: Sequence[int | None]
-    ) -> None:
-        """Let the look at both hands have its share in what is told of each."""
-        for i, side in enumerate(sides):
-            sighting, pose = row.sightings[i], None if side is None else seen.poses[side]
-            if sighting is not None and pose is not None and not sighting.carried:
-                row.sightings[i] = told_with(sighting, pose, self._settings.together_share)
+        tell_together(row, seen, assigned.sides, self._settings.together_share)
 
     def _wear(self, row: TrackedFrame, i: int, mask: HandMask) -> None:
         """Note the mask that a hand has in this frame."""
@@ -295,7 +292,7 @@ class HandFollower:
     ) -> None:
         """Read hands anew that were painted whole and alone, and take what is to be believed."""
         hands = masked_hands(row, self._tracks, seen, sides, self._settings)
-        for i, bare in self._read.bare(pyramid, hands).items():
+        for i, bare in self._read.bare(pyramid, hands, row.frame.index).items():
             told = believed(bare, hands[i], row.sightings[1 - i], self._settings)
             if told is not None:
                 row.sightings[i] = told
@@ -330,6 +327,7 @@ class HandFollower:
         for i, sighting in enumerate(swapped):
             row.sightings[i] = sighting
             self._keep(i, sighting, row.frame)
+        self._read.forget()
 
     def _drop_unseen(self, row: TrackedFrame, i: int) -> None:
         """Take back a hand that was found in this frame upon the other and that no mask shows."""

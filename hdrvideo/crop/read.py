@@ -1,8 +1,8 @@
 """Read hands from their crops: as they are, or bare, that is painted whole and alone."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
@@ -23,8 +23,34 @@ _JPEG_OPTIONS: Final = [
 ]
 
 Read = Callable[[HandCrops], HandPoses]
-# Gives bare crops, and (B,) which of them were painted.
-Paint = Callable[[HandCrops], tuple[HandCrops, Bool]]
+# A hand that moved by more of its crop's side from frame to frame is remembered no more.
+_JUMP: Final = 0.5
+
+
+class Paint(Protocol):
+    """Paints crops; see :meth:`hdrvideo.frame.stage.FrameStage.paint`."""
+
+    def __call__(
+        self, crops: HandCrops, before: Sequence[Any], /
+    ) -> tuple[HandCrops, Bool, list[Any]]:
+        """Give bare crops, ``(B,)`` which of them were painted, and what to remember of each."""
+
+
+@dataclass(frozen=True)
+class _Past:
+    """A hand as it was in a frame.
+
+    Attributes:
+        index: Of the frame.
+        pyramid: The frame.
+        hand: The hand.
+        kept: What the painter remembers of it; None = it was not painted.
+    """
+
+    index: int
+    pyramid: Pyramid
+    hand: MaskedHand
+    kept: Any
 
 
 class HandReader:
@@ -36,6 +62,7 @@ class HandReader:
         *,
         resolution_px: int,
         paint: Paint | None = None,
+        remember: bool = False,
         keep_crops: bool = False,
     ) -> None:
         """Take what reads crops of a side, and what paints them.
@@ -44,6 +71,7 @@ class HandReader:
             read: Reads crops.
             resolution_px: Their side in their own pixels.
             paint: Makes hands bare; None = no hand is painted.
+            remember: Paint with what is remembered of a hand's frames before.
             keep_crops: Keep pictures of the hands.
         """
         self.keeps_crops = keep_crops
@@ -51,7 +79,9 @@ class HandReader:
         self._read = read
         self._paint = paint
         self._resolution_px = resolution_px
+        self._remembers = remember
         self._painted: dict[int, KeptCrop] = {}
+        self._pasts: dict[int, _Past] = {}
 
     def __call__(
         self, pyramid: Pyramid, squares: list[CropSquare], births: Sequence[int]
@@ -67,12 +97,15 @@ class HandReader:
             return []
         return _sightings(self._read(take_hands(pyramid, squares, self._resolution_px)), births)
 
-    def bare(self, pyramid: Pyramid, hands: dict[int, MaskedHand]) -> dict[int, Sighting]:
+    def bare(
+        self, pyramid: Pyramid, hands: dict[int, MaskedHand], index: int
+    ) -> dict[int, Sighting]:
         """Paint hands and read them anew, in one batch.
 
         Args:
             pyramid: The frame.
             hands: By track.
+            index: Of the frame.
 
         Returns:
             What was read, by track. A hand that has nothing to paint is not among them and is
@@ -80,10 +113,14 @@ class HandReader:
         """
         may = [i for i, hand in hands.items() if hand.may_need_painting()]
         if self._paint is None or not may:
+            self._keep_pasts(pyramid, hands, index, {})
             return {}
         masks: list[OwnAndOther] = [hands[i].masks for i in may]
         squares = [hands[i].square for i in may]
-        crops, is_painted = self._paint(take_hands(pyramid, squares, self._resolution_px, masks))
+        crops = take_hands(pyramid, squares, self._resolution_px, masks)
+        before = [self._before(i, hands[i], index) for i in may]
+        crops, is_painted, kept = self._paint(crops, before)
+        self._keep_pasts(pyramid, hands, index, dict(zip(may, kept, strict=True)))
         painted = [i for i, is_done in zip(may, is_painted, strict=True) if is_done]
         if not painted:
             return {}
@@ -94,6 +131,31 @@ class HandReader:
                 self._painted[i] = _kept(rgb_u8, bare.frame_from_crop[k], painted=True)
         read = _sightings(self._read(bare), [hands[i].sighting.birth for i in painted])
         return dict(zip(painted, read, strict=True))
+
+    def forget(self) -> None:
+        """Remember no hand any more: tracks were exchanged."""
+        self._pasts = {}
+
+    def _keep_pasts(
+        self, pyramid: Pyramid, hands: dict[int, MaskedHand], index: int, kept: dict[int, Any]
+    ) -> None:
+        if self._remembers:
+            pasts = {i: _Past(index, pyramid, hand, kept.get(i)) for i, hand in hands.items()}
+            self._pasts = pasts
+
+    def _before(self, i: int, hand: MaskedHand, index: int) -> Any:
+        """Give what a painter is to know of a hand's frame before; None = it was not there.
+
+        A hand that was not painted there was seen there: its crop says all, and is only cut out now
+        that it is needed.
+        """
+        past = self._pasts.get(i)
+        if past is None or past.index != index - 1 or not _is_same(past.hand, hand):
+            return None
+        if past.kept is not None:
+            return past.kept
+        square, masks = past.hand.square, past.hand.masks
+        return take_hands(past.pyramid, [square], self._resolution_px, [masks])
 
     def leave_pictures(
         self, row: TrackedFrame, tracks: Sequence[Track | None], pyramid: Pyramid
@@ -115,6 +177,16 @@ class HandReader:
         square = square_from_pose(sighting.uv_px, mirror=mirror)
         rgb_u8 = take_crop(pyramid, square, self._resolution_px, replicate=True)
         return _kept(rgb_u8, square.frame_from_crop(self._resolution_px), painted=False)
+
+
+def _is_same(before: MaskedHand, now: MaskedHand) -> bool:
+    """Say whether a track's hand is the one of the frame before, seen the same way round."""
+    step_px = np.linalg.norm(now.sighting.uv_px - before.sighting.uv_px, axis=1).mean()
+    return (
+        before.sighting.birth == now.sighting.birth
+        and before.mirror == now.mirror
+        and bool(step_px < _JUMP * max(before.sighting.size_px, now.sighting.size_px))
+    )
 
 
 def _sightings(poses: HandPoses, births: Sequence[int]) -> list[Sighting]:

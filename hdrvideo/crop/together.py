@@ -1,13 +1,14 @@
 """What a look at both hands says of each hand's joints, beside what its own crop says."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from hdrvideo.crop.masked import fits_well, moved_into, squares_from_mask
-from hdrvideo.crop.segment import SeenPose
-from hdrvideo.crop.sighting import Sighting
+from hdrvideo.crop.segment import SeenHands, SeenPose
+from hdrvideo.crop.sighting import Sighting, TrackedFrame
 from hdrvideo.datatypes import F32
 from hdrvideo.geometry import CropSquare, square_from_pose
 from hdrvideo.hand import JOINTS, WRIST
@@ -61,6 +62,23 @@ def carried(sighting: Sighting, mask: HandMask, pose: SeenPose | None) -> Sighti
         right_score=0.5,
         carried=True,
     )
+
+
+def tell_together(
+    row: TrackedFrame, seen: SeenHands, sides: Sequence[int | None], share: float
+) -> None:
+    """Let a look at both hands have its share in what is told of each that was read.
+
+    Args:
+        row: The frame; changed in place.
+        seen: The look.
+        sides: Side of the mask for each track; None = it has none.
+        share: See :func:`told_with`.
+    """
+    for i, side in enumerate(sides):
+        sighting, pose = row.sightings[i], None if side is None else seen.poses[side]
+        if sighting is not None and pose is not None and not sighting.carried:
+            row.sightings[i] = told_with(sighting, pose, share)
 
 
 def told_with(sighting: Sighting, pose: SeenPose, share: float) -> Sighting:

@@ -29,15 +29,15 @@ Departures, with their reasons:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hdrvideo.datatypes import check_array
 from hdrvideo.frame.blocks import GroupNorm
-from hdrvideo.frame.partial import PartialConv2d, TransformerBlock, spread
+from hdrvideo.frame.partial import PartialConv2d, TransformerBlock
+from hdrvideo.spreading import spread
 
 _GROUPS: Final = 8
 _SLOPE: Final = 0.2
@@ -50,6 +50,8 @@ _STD: Final = (0.229, 0.224, 0.225)
 LEAST_SHARE: Final = 0.005
 # RGB, then own_visible, own_amodal, other_visible, other_amodal.
 N_CHANNELS: Final = 7
+# Takes the number of a stage of the encoder, from 1, and its features, and gives them changed.
+Fuse = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,16 @@ def find_regions(masks: Tensor) -> Regions:
         uncover=uncover,
         remove=(1 - own_amodal) * other_visible,
     )
+
+
+def layers_seen(regions: Regions) -> Tensor:
+    """Say where a memory may take colours from; a pixel's width off the masks' outlines.
+
+    Returns:
+        ``(B, 2, R, R)`` 0 or 1, where the hand is seen and where what lies behind both hands is.
+    """
+    seen = torch.cat([regions.own_visible, regions.background], dim=1)
+    return 1 - grow(1 - seen, 1)
 
 
 def needs_painting(masks: Tensor) -> Tensor:
@@ -279,12 +291,14 @@ class HdrmNet(nn.Module):
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
-    def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, seen: Tensor, fuse: Fuse | None = None) -> tuple[Tensor, Tensor]:
         """Paint crops.
 
         Args:
             seen: ``(B, 7, R, R)``: RGB in 0..1; own_visible, own_amodal, other_visible,
                 other_amodal in 0..1 (see :func:`find_regions`).
+            fuse: Changes the features of the encoder's stages, by what is remembered; None = each
+                crop is painted by itself.
 
         Returns:
             The whole crop as painted ``(B, 3, R, R)``, colours not cut off at 0 and 1, and how
@@ -309,6 +323,7 @@ class HdrmNet(nn.Module):
         for number, stage in enumerate(self.encoder, start=1):
             skips.append(x)
             x = _through(self.encoder_blocks, number, stage(x, known if number == 1 else None))
+            x = x if fuse is None else fuse(number, x)
         for number in range(len(self.encoder), 1, -1):
             x = self.decoder[number - 2](x, skips[number - 1])
             x = _through(self.decoder_blocks, number, x)
@@ -331,68 +346,3 @@ def _blocks(sizes: tuple[BlockSize, ...], channels: list[int]) -> nn.ModuleDict:
 
 def _through(blocks: nn.ModuleDict, number: int, x: Tensor) -> Tensor:
     return blocks[str(number)](x) if str(number) in blocks else x
-
-
-@dataclass(frozen=True)
-class BareHands:
-    """What HDRM makes of a batch of crops.
-
-    Attributes:
-        rgb: ``(B, 3, R, R)`` float32 in 0..1, each hand whole and alone.
-        is_painted: ``(B,)`` bool; the others are the crops as they came.
-    """
-
-    rgb: Tensor
-    is_painted: Tensor
-
-    def __post_init__(self) -> None:
-        b, _, h, w = self.rgb.shape
-        check_array("rgb", self.rgb, (b, 3, h, w), "float32")
-        check_array("is_painted", self.is_painted, (b,), "bool")
-
-
-class Hdrm:
-    """The net with whatever runs it: only hands that have something to paint go through it."""
-
-    def __init__(
-        self, net: Callable[[Tensor], Any], *, resolution_px: int, device: torch.device
-    ) -> None:
-        """Take a net as :class:`HdrmNet`, what side its crops have, and where it runs."""
-        self.resolution_px = resolution_px
-        self._net = net
-        self._device = device
-
-    def __call__(self, rgb: Tensor, masks: Tensor) -> BareHands:
-        """Paint crops of any size; the net sees them at its own.
-
-        Args:
-            rgb: ``(B, 3, S, S)`` float32 in 0..1.
-            masks: ``(B, 4, S, S)`` float32; see :func:`find_regions`.
-
-        Returns:
-            The crops on the CPU, at their own size; what is painted has the net's detail.
-
-        Raises:
-            ShapeError: The shapes do not fit.
-        """
-        b, _, side, _ = rgb.shape
-        check_array("rgb", rgb, (b, 3, side, side), "float32")
-        check_array("masks", masks, (b, 4, side, side), "float32")
-        rgb = rgb.cpu()
-        with torch.inference_mode():
-            seen = self._resized(torch.cat([rgb, masks.cpu()], dim=1))
-            is_painted = needs_painting(seen[:, 3:])
-            bare = rgb.clone()
-            if bool(is_painted.any()):
-                painted, weight = self._net(seen[is_painted].to(self._device))
-                there = torch.cat([painted, weight], dim=1).float().cpu()
-                if side != self.resolution_px:
-                    there = functional.interpolate(there, size=(side, side), mode="bilinear")
-                bare[is_painted] = compose(rgb[is_painted], there[:, :3], there[:, 3:])
-        return BareHands(bare.clone(), is_painted.clone())
-
-    def _resized(self, crops: Tensor) -> Tensor:
-        if crops.shape[-1] == self.resolution_px:
-            return crops
-        size = (self.resolution_px, self.resolution_px)
-        return functional.interpolate(crops, size=size, mode="bilinear", antialias=True)

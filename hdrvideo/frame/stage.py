@@ -4,6 +4,7 @@ Parts are handed in: SHPE, which reads a hand's joints from its crop, and HDRM, 
 the hand whole and alone where masks say that something hides it or lies beside it.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,7 +39,14 @@ class Painter(Protocol):
     """What HDRM must offer."""
 
     def __call__(self, rgb: torch.Tensor, masks: torch.Tensor) -> Any:
-        """Paint crops by their masks; see :class:`hdrvideo.frame.hdrm.BareHands`."""
+        """Paint crops by their masks; see :class:`hdrvideo.frame.painter.BareHands`."""
+
+
+class SteadyPainter(Protocol):
+    """What HDRM with a memory must offer."""
+
+    def __call__(self, crops: HandCrops, before: Sequence[Any]) -> tuple[Any, list[Any]]:
+        """Paint crops with what is remembered; see ``SteadyHdrm`` in ``frame/painter.py``."""
 
 
 class MixedShpe:
@@ -85,9 +93,25 @@ class MixedShpe:
 class FrameStage:
     """Reads hands from crops, batched over hands and frames."""
 
-    def __init__(self, *, shpe: Shpe, device: torch.device, hdrm: Painter | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        shpe: Shpe,
+        device: torch.device,
+        hdrm: Painter | None = None,
+        steady: SteadyPainter | None = None,
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            shpe: Reads hands.
+            device: Where it runs.
+            hdrm: Paints hands, each by itself.
+            steady: Paints hands with what is remembered of them; in place of ``hdrm``.
+        """
         self._shpe = shpe
         self._hdrm = hdrm
+        self._steady = steady
         self._device = device
 
     @property
@@ -98,35 +122,49 @@ class FrameStage:
     @property
     def can_paint(self) -> bool:
         """Whether there is an HDRM."""
-        return self._hdrm is not None
+        return self._hdrm is not None or self._steady is not None
 
-    def paint(self, crops: HandCrops) -> tuple[HandCrops, Bool]:
+    @property
+    def remembers(self) -> bool:
+        """Whether HDRM has a memory."""
+        return self._steady is not None
+
+    def paint(
+        self, crops: HandCrops, before: Sequence[Any] | None = None
+    ) -> tuple[HandCrops, Bool, list[Any]]:
         """Make hands bare: whole and alone.
 
         Args:
             crops: With masks.
+            before: One a crop, what is remembered of it: what was given back in the frame before,
+                or its crop in that frame where nothing was; None = nothing.
 
         Returns:
-            The bare crops, to be read as they are, and ``(B,)`` which of them were painted: the
-            others had nothing to paint and are as they came.
+            The bare crops, to be read as they are; ``(B,)`` which of them were painted: the
+            others had nothing to paint and are as they came; and what to remember of each, None
+            where nothing was painted or there is no memory.
 
         Raises:
             ShapeError: The crops have no masks, or there is no HDRM.
         """
-        if self._hdrm is None or crops.masks is None:
-            missing = "HDRM" if self._hdrm is None else "masks"
+        if not self.can_paint or crops.masks is None:
+            missing = "masks" if self.can_paint else "HDRM"
             raise ShapeError(f"crops are to be painted without {missing}; see FrameStage.can_paint")
-        bare = self._hdrm(crops.rgb, crops.masks)
+        after: list[Any] = [None] * len(crops.mirrored)
+        if self._steady is not None:
+            bare, after = self._steady(crops, after if before is None else before)
+        elif self._hdrm is not None:
+            bare = self._hdrm(crops.rgb, crops.masks)
         painted = HandCrops(bare.rgb, crops.frame_from_crop, crops.mirrored)
-        return painted, np.asarray(bare.is_painted.numpy())
+        return painted, np.asarray(bare.is_painted.numpy()), after
 
     def __call__(self, crops: HandCrops) -> HandPoses:
         """Read a batch of crops; the poses come back in their frames, un-mirrored.
 
         Crops with masks are painted first, where there is an HDRM.
         """
-        if self._hdrm is not None and crops.masks is not None:
-            crops, _ = self.paint(crops)
+        if self.can_paint and crops.masks is not None:
+            crops, _, _ = self.paint(crops)
         with torch.inference_mode():
             poses = self._shpe(crops.rgb.to(self._device))
         uv_px = apply_affine(crops.frame_from_crop, poses.uv_crop_px.cpu().numpy())

@@ -218,7 +218,7 @@ def forward_backward_trust(forward_px: Tensor, backward_px: Tensor) -> Tensor:
         ``(B, H, W)`` 0..1; 0 where either is not finite.
     """
     place_px = _grid(forward_px) + forward_px
-    back_px, is_inside = _sampled(backward_px.permute(0, 3, 1, 2), place_px)
+    back_px, is_inside = sampled(backward_px.permute(0, 3, 1, 2), place_px)
     back_px = back_px.permute(0, 2, 3, 1)
     miss_px2 = (forward_px + back_px).square().sum(dim=-1)
     long_px2 = forward_px.square().sum(dim=-1) + back_px.square().sum(dim=-1)
@@ -246,7 +246,7 @@ def colour_trust(first_rgb: Tensor, second_rgb: Tensor, forward_px: Tensor) -> T
         )
         for rgb in (first_rgb, second_rgb)
     )
-    found, _ = _sampled(second, _grid(forward_px) + forward_px)
+    found, _ = sampled(second, _grid(forward_px) + forward_px)
     return torch.exp2(-(first - found).square().mean(dim=1) / HALF_COLOUR**2)
 
 
@@ -292,9 +292,22 @@ def warp(features: Tensor, flow: Flow) -> tuple[Tensor, Tensor]:
     check_array("features", features, (len(flow), None, None, None), str(features.dtype))
     flow = flow.resized(*features.shape[2:])
     # In half precision places would be off by tenths of a cell.
-    warped, is_inside = _sampled(features.float(), _grid(flow.uv_px) + flow.uv_px)
+    warped, is_inside = sampled(features.float(), _grid(flow.uv_px) + flow.uv_px)
     warped = torch.where(is_inside[:, None], warped, 0.0).to(features.dtype)
     return warped, torch.where(is_inside, flow.trust, 0.0)
+
+
+def sampled(values: Tensor, place_px: Tensor) -> tuple[Tensor, Tensor]:
+    """Look up ``(B, C, H, W)`` bilinearly at ``(B, h, w, 2)`` and say what lies in the picture.
+
+    A picture ends half a pixel beyond its outermost pixels' centres; there it goes on as they are.
+    """
+    height, width = values.shape[2:]
+    size = place_px.new_tensor([width, height])
+    is_inside = ((place_px >= -0.5) & (place_px <= size - 0.5)).all(dim=-1)
+    share = torch.where(is_inside[..., None], (2 * place_px + 1) / size - 1, 0.0)
+    found = functional.grid_sample(values, share, padding_mode="border", align_corners=False)
+    return found, is_inside
 
 
 def _grid(like: Tensor) -> Tensor:
@@ -306,16 +319,3 @@ def _grid(like: Tensor) -> Tensor:
         indexing="ij",
     )
     return torch.stack([u, v], dim=-1)
-
-
-def _sampled(values: Tensor, place_px: Tensor) -> tuple[Tensor, Tensor]:
-    """Look up ``(B, C, H, W)`` bilinearly at ``(B, h, w, 2)`` and say what lies in the picture.
-
-    A picture ends half a pixel beyond its outermost pixels' centres; there it goes on as they are.
-    """
-    height, width = values.shape[2:]
-    size = place_px.new_tensor([width, height])
-    is_inside = ((place_px >= -0.5) & (place_px <= size - 0.5)).all(dim=-1)
-    share = torch.where(is_inside[..., None], (2 * place_px + 1) / size - 1, 0.0)
-    found = functional.grid_sample(values, share, padding_mode="border", align_corners=False)
-    return found, is_inside

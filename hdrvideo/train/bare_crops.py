@@ -258,10 +258,10 @@ def draw_crop(
     side_px = settings.resolution_px
     affine = square.frame_from_crop(side_px)
     pair = np.concatenate([picture.rgb_u8, picture.bare_u8], axis=2)
-    warped = _warp(pair, affine, side_px, cv2.BORDER_REPLICATE)
+    warped = warp_pictures(pair, affine, side_px, cv2.BORDER_REPLICATE)
     masks = own_and_other(picture.visible, picture.amodal, picture.side)
     exact = warp_masks(masks, affine, side_px)
-    known = _warp(picture.known.astype(np.uint8), affine, side_px, cv2.BORDER_REPLICATE)
+    known = warp_pictures(picture.known.astype(np.uint8), affine, side_px, cv2.BORDER_REPLICATE)
     if settings.recolour:
         warped = recolour(warped, rng)
     return BareExample(
@@ -315,12 +315,13 @@ def own_and_other(visible: Bool, amodal: Bool, side: int) -> Bool:
 def warp_masks(masks: Bool, affine: NDArray[np.float64], side_px: int) -> F32:
     """Cut masks ``(4, H, W)`` as a crop is cut: ``(4, R, R)`` 0..1, nothing beyond the picture."""
     masks_u8 = np.ascontiguousarray(masks.transpose(1, 2, 0)).astype(np.uint8) * 255
-    cut = _warp(masks_u8, affine, side_px, cv2.BORDER_CONSTANT).transpose(2, 0, 1)
+    cut = warp_pictures(masks_u8, affine, side_px, cv2.BORDER_CONSTANT).transpose(2, 0, 1)
     exact: F32 = np.multiply(cut, np.float32(1 / 255), dtype=np.float32)
     return exact
 
 
-def _warp(source_u8: U8, affine: NDArray[np.float64], side_px: int, border: int) -> U8:
+def warp_pictures(source_u8: U8, affine: NDArray[np.float64], side_px: int, border: int) -> U8:
+    """Cut pictures ``(H, W, C)`` laid behind one another, C at most 4 or 6, bilinear."""
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     # OpenCV moves at most four channels at once.
     parts = [

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from hdrvideo.checkpoint import load_weights, weights_path
 from hdrvideo.errors import SettingsError
-from hdrvideo.frame.hdrm import SIZES, Hdrm, HdrmNet
+from hdrvideo.frame.hdrm import SIZES, HdrmNet
+from hdrvideo.frame.painter import Hdrm
 from hdrvideo.train.shpe_recipe import ShpeRecipe, ShpeTask
 
 
