@@ -7,7 +7,8 @@ import torch
 from rival_hands import CPU, TINY_HOLES, R, seeded, seen_crops
 
 from hdrvideo.frame.hdrm import SMALL as HDRM
-from hdrvideo.frame.hdrm import Hdrm, HdrmNet, find_regions, grow
+from hdrvideo.frame.hdrm import HdrmNet, find_regions, grow
+from hdrvideo.frame.painter import Hdrm
 from hdrvideo.frame.partial import PartialConv2d
 from hdrvideo.rivals.holes import PAPER, SMALL, HolesNet
 from hdrvideo.rivals.human_deocclusion import HumanContentNet
