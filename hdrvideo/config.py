@@ -101,8 +101,6 @@ class FollowSettings:
         mask_certainty: A mask overrules a pose, or stands for one, only if its pixels are so sure
             on average.
         carry_seconds: How long a hand that cannot be read is followed by its mask alone.
-        together_share: What the joints of the look at both hands count in what is told of a hand,
-            beside its own reading of the same confidence; 0 = nothing.
         twin_iou: Two whole masks that overlap more are one hand; a new hand of which a larger
             part lies in the other is none.
         double_distance: Two hands whose joints are nearer than this, in crop sides, are one.
@@ -120,7 +118,6 @@ class FollowSettings:
     mask_presence: float = 0.7
     mask_certainty: float = 0.85
     carry_seconds: float = 1.0
-    together_share: float = 1.0
     twin_iou: float = 0.6
     double_distance: float = 0.15
     replace_margin: float = 0.2
@@ -136,7 +133,6 @@ class FollowSettings:
         _check_range(self, "mask_certainty", 0, 1)
         _check_range(self, "carry_seconds", 0, 60)
         _check_range(self, "twin_iou", 0, 1)
-        _check_range(self, "together_share", 0, 10)
         _check_range(self, "double_distance", 0, 1)
         _check_range(self, "replace_margin", 0, 1)
         for name in ("search_frames", "recheck_frames"):

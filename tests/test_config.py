@@ -20,6 +20,7 @@ from hdrvideo.config import (
     settings_from,
 )
 from hdrvideo.errors import SettingsError
+from hdrvideo.training import LESSONS
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NUMBERS = [
@@ -226,7 +227,7 @@ def test_keys_of_mixed_kinds_are_refused_by_name(tmp_path):
 
 def test_shipped_configs_load():
     # Those of trainings are read by their own tests.
-    nets = ("hasm_", "hdrm_", "shpe_", "frame_", "refine_", "memory_")
+    nets = tuple(f"{name}_" for name in LESSONS)
     paths = [p for p in sorted(CONFIGS.rglob("*.yaml")) if not p.name.startswith(nets)]
     assert paths
     for path in paths:

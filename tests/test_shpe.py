@@ -217,7 +217,7 @@ def test_the_stage_reads_a_batch_as_one_by_one(nets):
 @every_net
 def test_weights_fit_strictly(nets, name):
     values = load_file(weights_path(name))
-    state = nets[name].net.state_dict() if name == "shpe" else nets[name].state_dict()
+    state = getattr(nets[name], "net", nets[name]).state_dict()
     if name == "shpe":
         # The landmark net within it is the one that is shipped by itself.
         landmark = {n: v for n, v in state.items() if n.split(".")[0] in DetNetSmall.LANDMARK_PARTS}

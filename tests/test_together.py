@@ -1,9 +1,8 @@
-"""What a look at both hands adds to each: where to read it, where it is, and what is told of it."""
+"""What a look at both hands adds to each: where to read it, and where it is."""
 
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from made_world import follow
 from test_follow import going
 from test_follow_masks import DEFAULT, Dot, MaskedWorld, hand_at, mask_of, sighting
@@ -11,7 +10,7 @@ from test_follow_masks import DEFAULT, Dot, MaskedWorld, hand_at, mask_of, sight
 from hdrvideo.crop.guide import MaskGuide
 from hdrvideo.crop.masked import moved_into, squares_from_mask
 from hdrvideo.crop.segment import SeenPose
-from hdrvideo.crop.together import carried, is_sure, squares_to_read, told_with
+from hdrvideo.crop.together import carried, is_sure, squares_to_read
 from hdrvideo.geometry import CropSquare, square_from_pose
 
 SQUARE = CropSquare(160, 120, 240)
@@ -50,33 +49,6 @@ def test_a_sure_look_says_where_to_read_and_where_the_hand_is():
     assert there.carried
     assert there.right_score == 0.5
     assert there.birth == old.birth
-
-
-@pytest.mark.parametrize(
-    ("own", "other", "share", "part"),
-    [(0.5, 0.5, 1.0, 0.5), (0.8, 0.4, 1.0, 0.2), (0.5, 0.5, 0.0, 0.0), (0.6, 0.0, 1.0, 0.0)],
-)
-def test_joints_are_told_by_the_square_of_their_confidence(own, other, share, part):
-    hand = replace(sighting(hand_at(60, 60)), confidence=np.full(21, own, np.float32))
-    hand = replace(hand, xyz_mm=pose_at(hand_at(60, 60)).xyz_mm * 2 + 5)
-    pose = pose_at(hand_at(64, 62), other)
-    told = told_with(hand, pose, share)
-    np.testing.assert_allclose(
-        told.joints_px - hand.uv_px, np.tile([4, 2], (21, 1)) * part, atol=1e-4
-    )
-    np.testing.assert_array_equal(told.uv_px, hand.uv_px)
-    assert told.confidence == pytest.approx(own * (1 - part) + other * part)
-    # The same shape of another size at another place is the same shape.
-    from_wrist = pose.xyz_mm - pose.xyz_mm[0]
-    scale = 100 / np.linalg.norm(from_wrist[9])
-    np.testing.assert_allclose(told.xyz_mm, from_wrist * scale, atol=1e-3)
-
-
-def test_hands_of_no_confidence_and_no_size_stay_finite():
-    hand = replace(sighting(hand_at(60, 60)), confidence=np.zeros(21, np.float32))
-    told = told_with(hand, pose_at(hand_at(80, 60), 0.0), 1.0)
-    assert np.isfinite(told.joints_px).all()
-    assert np.isfinite(told.xyz_mm).all()
 
 
 class PosedWorld(MaskedWorld):

@@ -47,7 +47,7 @@ from hdrvideo.crop.sighting import (
     undo_jump,
 )
 from hdrvideo.crop.take import Pyramid
-from hdrvideo.crop.together import carried, squares_to_read, tell_together
+from hdrvideo.crop.together import carried, squares_to_read
 from hdrvideo.datatypes import Frame
 from hdrvideo.geometry import points_box, square_from_pose
 from hdrvideo.handmask import HandMask
@@ -277,7 +277,6 @@ class HandFollower:
                 self._wear(row, i, mask)
         if self._read.can_paint:
             self._read_bare(row, pyramid, seen, assigned.sides)
-        tell_together(row, seen, assigned.sides, self._settings.together_share)
 
     def _wear(self, row: TrackedFrame, i: int, mask: HandMask) -> None:
         """Note the mask that a hand has in this frame."""

@@ -120,15 +120,21 @@ def pair_weights(heat_logit: Tensor) -> Tensor:
 
 def read_pair(maps: PairMaps, resolution_px: int) -> PairJoints:
     """Read the joints of a picture ``resolution_px`` wide from its maps."""
-    heat, location, offset, log_error = (
-        by_hand(m) for m in (maps.heat_logit, maps.location, maps.offset, maps.log_error)
+    parts = (maps.heat_logit, maps.location, maps.offset, maps.log_error)
+    return PairJoints(*_read(*parts, resolution_px=resolution_px), maps.way)
+
+
+def _read(
+    heat_logit: Tensor, location: Tensor, offset: Tensor, log_error: Tensor, *, resolution_px: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As :func:`read_pair`, on plain tensors, so that it can be traced."""
+    heat = by_hand(heat_logit)
+    uv_cells, xyz, log_error = read_cells(
+        pair_weights(heat), *(by_hand(maps) for maps in (location, offset, log_error))
     )
-    uv_cells, xyz, log_error = read_cells(pair_weights(heat), location, offset, log_error)
     uv_px = px_from_cells(uv_cells, resolution_px / heat.shape[-1])
     shape = (-1, N_SIDES, N_JOINTS)
-    return PairJoints(
-        uv_px.reshape(*shape, 2), xyz.reshape(*shape, 3), log_error.reshape(shape), maps.way
-    )
+    return uv_px.reshape(*shape, 2), xyz.reshape(*shape, 3), log_error.reshape(shape)
 
 
 def by_hand(maps: Tensor) -> Tensor:
@@ -150,6 +156,6 @@ class HasmReader(nn.Module):
         Returns:
             Whole, share and presence as the net gives them; then the four of :class:`PairJoints`.
         """
-        whole, share, presence, *maps = self.net(pictures)
-        pair = read_pair(PairMaps(*maps), pictures.shape[-1])
-        return whole, share, presence, pair.uv_px, pair.xyz, pair.log_error, pair.way
+        whole, share, presence, *maps, way = self.net(pictures)
+        joints = _read(*maps, resolution_px=pictures.shape[-1])
+        return whole, share, presence, *joints, way
