@@ -87,7 +87,8 @@ class HasmMit(nn.Module):
     """The paper's HASM; the same interface as :class:`hdrvideo.frame.hasm.HasmNet`.
 
     Args:
-        size: ``b0`` (4.5 million parameters), ``b1`` (14.5) or ``b5`` (82.8, the paper's).
+        size: ``b0`` (4.7 million parameters, joints among them), ``b1`` (14.7) or ``b5`` (83.0,
+            the paper's encoder).
 
     Raises:
         SettingsError: The size is unknown, or ``transformers`` is missing or too old.
