@@ -9,6 +9,7 @@ from made_shards import DISC_RGB, disc
 
 from hdrvideo.errors import SettingsError, ShapeError
 from hdrvideo.train.hints import draw_hints
+from hdrvideo.train.pair_truth import PairTruth
 from hdrvideo.train.views import (
     LabelledPicture,
     MaskExample,
@@ -60,8 +61,12 @@ def look(
     return take_view(picture, affine, R, mirror=mirror, kept=kept)
 
 
-def same(a: MaskExample, b: MaskExample) -> bool:
-    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+def same(a: MaskExample | PairTruth, b: MaskExample | PairTruth) -> bool:
+    pairs = [(getattr(a, f.name), getattr(b, f.name)) for f in fields(a)]
+    return all(
+        same(one, other) if isinstance(one, PairTruth) else np.array_equal(one, other)
+        for one, other in pairs
+    )
 
 
 def test_a_view_of_the_picture_itself_is_the_picture():
