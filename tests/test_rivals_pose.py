@@ -26,10 +26,10 @@ from hdrvideo.rivals.handoccnet import (
     Enhance,
     HandOccPoser,
     HandOccReader,
-    Hourglass,
     Inject,
     read_heat,
 )
+from hdrvideo.rivals.hourglass import Hourglass
 from hdrvideo.rivals.internet import (
     InterMaps,
     InterPair,
