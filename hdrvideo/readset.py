@@ -20,11 +20,12 @@ from hdrvideo.crop.take import Pyramid, take_hands
 from hdrvideo.datatypes import N_JOINTS, N_SIDES, HandPoses
 from hdrvideo.engine import pick_engine
 from hdrvideo.errors import SettingsError
+from hdrvideo.files import whole_file
 from hdrvideo.frame.lift import lift_pairs
 from hdrvideo.frame.stage import FrameStage
 from hdrvideo.geometry import square_from_pose
 from hdrvideo.hand import LEFT, palm_length
-from hdrvideo.output.save import save_summary, whole_file
+from hdrvideo.output.save import save_summary
 from hdrvideo.sets.base import HandSet
 from hdrvideo.sets.guess import whole_uv_px
 from hdrvideo.sets.registry import JOINT_SETS, open_set

@@ -41,6 +41,7 @@ from hdrvideo.build import build_refiner, pick_device, refiner_form
 from hdrvideo.checkpoint import read_note
 from hdrvideo.config import read_yaml
 from hdrvideo.errors import HdrVideoError, SettingsError, TrainingError
+from hdrvideo.files import whole_file
 from hdrvideo.handmodel import HandModel
 from hdrvideo.motion.form import RefineForm
 from hdrvideo.motion.refine import RefinedWindow
@@ -51,7 +52,7 @@ from hdrvideo.train.refine_losses import RefineWeights, joint_loss
 from hdrvideo.train.refine_recipe import check_windows, studied
 from hdrvideo.train.refine_scores import refine_scores
 from hdrvideo.train.refine_windows import StudyTrack
-from hdrvideo.train.state import BEST, LAST, write_whole
+from hdrvideo.train.state import BEST, LAST
 from hdrvideo.training import train_net
 
 Settings = dict[str, Any]
@@ -153,7 +154,8 @@ def note_settings(path: Path, settings: Settings) -> None:
     """
     if not path.exists():
         text = yaml.safe_dump(settings, sort_keys=False)
-        write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        with whole_file(path, make_folder=True) as partial:
+            partial.write_text(text, encoding="utf-8")
         return
     before = read_yaml(path)
     for name in sorted(set(before) | set(settings)):
@@ -187,7 +189,8 @@ def run_row(out: Path, name: str, settings: Settings, held_out: HeldOut, device:
         "scores": held_out.score(refiner),
     }
     text = json.dumps(row, indent=2) + "\n"
-    write_whole(done, lambda partial: partial.write_text(text, encoding="utf-8"))
+    with whole_file(done) as partial:
+        partial.write_text(text, encoding="utf-8")
     return row
 
 

@@ -33,6 +33,8 @@ from anny.shape_distribution import SimpleShapeDistribution
 from clip_mesh import Points, clip
 from numpy.typing import NDArray
 
+from hdrvideo.files import write_npz
+
 Array = NDArray[Any]
 
 N_PEOPLE, N_SHAPE, N_REFERENCES = 1600, 12, 6
@@ -360,10 +362,7 @@ def frames(axes: Array, turns: Array) -> dict[str, Array]:
 def save(path: Path, numbers: dict[str, Array]) -> None:
     """Write an .npz of single-precision numbers under its final name when it is complete."""
     single = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in numbers.items()}
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as stream:
-        np.savez_compressed(stream, **single)
-    part.replace(path)
+    write_npz(path, single, overwrite=True)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
 

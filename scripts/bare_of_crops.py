@@ -14,7 +14,6 @@ the hand's hidden part from frame to frame along its true motion.
 """
 
 import argparse
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import numpy as np
 
 from hdrvideo.clip import open_clip
 from hdrvideo.datatypes import N_SIDES, U8
+from hdrvideo.files import whole_file
 from hdrvideo.geometry import invert_affine
 from hdrvideo.handmodel import HandModel
 from hdrvideo.output.crops import CropReader, HandPicture
@@ -76,8 +76,7 @@ def write_bare(path: Path, clip: Path, truth: ClipTruth) -> None:
     rows = list(pictures(clip, path.with_name("crops.parquet"), truth))
     files = [code for _, pair in rows for code in pair]
     ends = np.cumsum([0, *(len(code) for code in files)], dtype=np.int64)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    with partial.open("wb") as stream:
+    with whole_file(path, overwrite=True) as partial, partial.open("wb") as stream:
         np.savez(
             stream,
             square=np.stack([square for square, _ in rows]).astype(np.int64),
@@ -85,7 +84,6 @@ def write_bare(path: Path, clip: Path, truth: ClipTruth) -> None:
             jpeg_end=ends,
             exists=(np.diff(ends) > 0).reshape(-1, N_SIDES),
         )
-    os.replace(partial, path)
 
 
 def score(entries: list[BenchmarkEntry], folder: Path, model: HandModel) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hdrvideo.chain import Chain, Hands
 from hdrvideo.checkpoint import weights_path
+from hdrvideo.files import whole_file
 from hdrvideo.hand import N_JOINTS
 from hdrvideo.handmodel import HandModel
 from hdrvideo.ik import IkNet, align, decode, encode, look_at
@@ -105,9 +106,8 @@ def save_state(path: Path, net: IkNet, adam: torch.optim.Adam, step: int, seed: 
     for name, value in net.named_parameters():
         for key in ("exp_avg", "exp_avg_sq"):
             tensors[f"{key}:{name}"] = adam.state[value][key]
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata={"step": str(step), "seed": str(seed)})
-    partial.replace(path)
+    with whole_file(path, overwrite=True) as partial:
+        save_file(tensors, partial, metadata={"step": str(step), "seed": str(seed)})
 
 
 def load_state(path: Path, net: IkNet, adam: torch.optim.Adam) -> tuple[int, int]:

@@ -56,6 +56,15 @@ TINY = {
 }
 
 
+def tiny(name: str, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return TINY[name]()
+
+
+def crops(b: int = 2, seed: int = 3, size: int = R) -> torch.Tensor:
+    return torch.rand(b, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
 def posed_shot(n: int, seed: int = 0) -> Shot:
     """Give discs with hands of the hand model on them."""
     shot, model = hand_shot(n, seed), HandModel()

@@ -1,7 +1,9 @@
 """Small data sets on disk, each as the real one is laid out and written."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from hdrvideo.hand import LEFT, RIGHT, to_order
 from hdrvideo.sets.dexycb import CAMERAS, N_SEQUENCES
 from hdrvideo.sets.fpha import K_PX, SHIFT_MM, TURN
 from hdrvideo.sets.hic import OURS_OF_HIC
+from hdrvideo.sets.registry import open_set
 
 LENS = Camera(610.0, 620.0, 320.0, 240.0, "given")
 # Farther away; a little farther for each camera.
@@ -250,3 +253,31 @@ def write_aih_render(root: Path, split: str = "val", annotation: str = "machine_
         labels = labels / f"in_{letter}_images"
         write_image(labels / f"{letter}_amodal" / "3.png", whole)
         write_image(labels / "rl_visible" / "3.png", kinds)
+
+
+WRITERS = {
+    "interhand2.6m": write_interhand_set,
+    "hic": write_hic,
+    "ho3d": write_ho3d,
+    "dexycb": write_dexycb,
+    "freihand": write_freihand,
+    "fpha": write_fpha,
+    "coco-wholebody": write_wholebody,
+    "onehand10k": write_onehand10k,
+}
+# Sets of which the writer makes a part alone.
+PARTLY = {"dexycb": True}
+
+
+def write_sets(make_folder: Callable[[str], Path]) -> dict[str, tuple[Path, Any]]:
+    """Write each set once; gives its folder and what its writer gave, by name."""
+    roots = {name: make_folder(name) for name in WRITERS}
+    return {name: (root, WRITERS[name](root)) for name, root in roots.items()}
+
+
+def opened(roots: dict[str, tuple[Path, Any]], name: str, split: str | None = None, **more: Any):
+    return open_set(name, roots[name][0], split, **{"only_there": name in PARTLY, **more})
+
+
+def close(found: np.ndarray, wanted: np.ndarray, atol: float = 1e-3) -> None:
+    np.testing.assert_allclose(found, wanted, atol=atol)

@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "hdrvideo"
 FILES = sorted(PACKAGE.rglob("*.py"))
 STAGES = ("clip", "crop", "frame", "motion", "output")
 GROUND = (
-    *("errors", "hand", "geometry", "alignment", "angles", "datatypes", "track", "config", "rle"),
+    *("errors", "files", "hand", "geometry", "alignment", "angles", "datatypes", "track"),
+    *("config", "rle"),
 )
 # Ground, too, but for one large library that each is about.
 GROUND_WITH = {"handmask": "cv2"}

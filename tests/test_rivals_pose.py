@@ -1,21 +1,17 @@
 """Rivals that read joints: nets against what is published, readings, and how they answer."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
-from pose_rivals import TINY, R, TinyTrunk, tiny_internet, tiny_minimal_hand
+from pose_rivals import TINY, R, TinyTrunk, crops, tiny, tiny_minimal_hand
 from safetensors.torch import save_file
 from torch import nn
 
 from hdrvideo.build import build_rival
 from hdrvideo.checkpoint import load_weights, weights_path
 from hdrvideo.datatypes import HandCrops
-from hdrvideo.errors import SettingsError, ShapeError, WeightsError
-from hdrvideo.frame.detmaps import px_from_cells
+from hdrvideo.errors import SettingsError, WeightsError
 from hdrvideo.frame.detnet import DetReader
-from hdrvideo.frame.pair import PairJoints
 from hdrvideo.frame.shpe import CropPoses, LandmarkNet
 from hdrvideo.frame.stage import FrameStage
 from hdrvideo.hand import ADULT_BONES_MM, PARENTS
@@ -23,25 +19,11 @@ from hdrvideo.handmodel import HandModel, axis_angle_to_matrix
 from hdrvideo.rivals import handoccnet, internet, minimal_hand
 from hdrvideo.rivals.cost import cost_of
 from hdrvideo.rivals.handoccnet import (
-    Enhance,
-    HandOccPoser,
     HandOccReader,
-    Hourglass,
     Inject,
-    read_heat,
 )
 from hdrvideo.rivals.internet import (
-    InterMaps,
-    InterPair,
     InterReader,
-    InterShpe,
-    cells_from_mm,
-    draw_heat,
-    heat_weights,
-    mm_from_cells,
-    read_cells,
-    read_inter,
-    way_cell,
 )
 from hdrvideo.rivals.minimal_hand import MinimalHand, MinimalPoser
 from hdrvideo.rivals.reading import JudgedShpe, log_error_palms, with_depth
@@ -56,19 +38,10 @@ SIZES = {
 every_net = pytest.mark.parametrize("name", TINY)
 
 
-def tiny(name: str, seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return TINY[name]()
-
-
 def reader_of(name: str, net: nn.Module) -> nn.Module:
     if name == "internet":
         return InterReader(net).eval()
     return (HandOccReader(net) if name == "handoccnet" else DetReader(net.detnet)).eval()
-
-
-def crops(b: int = 2, seed: int = 3, size: int = R) -> torch.Tensor:
-    return torch.rand(b, 3, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 # What nets cost.
@@ -259,220 +232,6 @@ def test_spread_becomes_an_error_in_palms():
     uv_px[:, 20, 0] = 400.0
     said = log_error_palms(torch.full((1, 21), 10.0), uv_px).exp()
     assert float(said[0, 0]) == pytest.approx(10 / (0.35 * 400))
-
-
-# InterNet.
-
-
-def inter_maps(cells: torch.Tensor, bins: int = 16, **more: torch.Tensor) -> InterMaps:
-    b = len(cells)
-    usual = {
-        "heat": draw_heat(cells, bins, 16, 16),
-        "way_logit": torch.zeros(b, bins),
-        "handed_logit": torch.zeros(b, 2),
-    }
-    return InterMaps(**(usual | more))
-
-
-def test_internet_says_what_is_published():
-    net = tiny_internet()
-    with torch.no_grad():
-        maps = InterMaps(*net(crops(2)))
-    assert maps.heat.shape == (2, 42, 16, R // 4, R // 4)
-    # One branch a hand, not shared; three doublings of 4x4.
-    assert len(net.hands) == 2
-    assert not torch.equal(net.hands[0].heat.weight, net.hands[1].heat.weight)
-    grow = [m for m in net.hands[0].modules() if isinstance(m, nn.ConvTranspose2d)]
-    assert [(m.kernel_size, m.stride) for m in grow] == 3 * [((4, 4), (2, 2))]
-    assert internet.PAPER.resolution_px // 4 == internet.PAPER.bins == 64
-    assert internet.SMALL.resolution_px // 4 == internet.SMALL.bins == 32
-    # Quantisation of the paper's size: 4 px and 6.25 mm.
-    steps = mm_from_cells(torch.arange(65.0), 64)
-    assert (float(steps[0]), float(steps[32]), float(steps[64])) == (-200, 0, 200)
-    assert float(steps[33]) == 6.25
-    assert torch.equal(cells_from_mm(steps, 64), torch.arange(65.0))
-
-
-@pytest.mark.parametrize("name", ["heat", "way_logit", "handed_logit"])
-def test_inter_maps_that_do_not_fit_together_are_refused(name):
-    parts = dict(inter_maps(torch.zeros(1, 42, 3)).__dict__)
-    with pytest.raises(ShapeError, match=name):
-        InterMaps(**{**parts, name: parts[name][:, :-1]})
-
-
-def test_a_bell_is_255_high_and_as_wide_as_published():
-    cells = torch.tensor([20.0, 30.0, 40.0]).expand(1, 42, 3)
-    heat = draw_heat(cells, 64, 64, 64)
-    assert heat[0, 7, 40, 30, 20] == 255
-    for place in ((45, 30, 20), (40, 25, 20), (40, 30, 25)):
-        deep, v, u = place
-        assert float(heat[0, 7, deep, v, u]) == pytest.approx(255 * math.exp(-2))
-    # Of half the cells half as wide.
-    half = draw_heat(cells / 2, 32, 32, 32)
-    assert float(half[0, 0, 20, 15, 12]) == pytest.approx(255 * math.exp(-0.5 * (2 / 1.25) ** 2))
-
-
-def test_joints_are_read_at_whole_cells_as_published_and_finer_softly():
-    draw = torch.Generator().manual_seed(1)
-    cells = 3 + 9 * torch.rand(2, 42, 3, generator=draw)
-    maps = inter_maps(cells)
-    weights = heat_weights(maps.heat)
-    torch.testing.assert_close(weights.sum(dim=(2, 3, 4)), torch.ones(2, 42))
-    hard, _ = read_cells(maps.heat, weights, soft=False)
-    assert torch.equal(hard, cells.round())
-    wide = draw_heat(2 * cells, 32, 32, 32)
-    soft, spread = read_cells(wide, heat_weights(wide), soft=True)
-    assert (soft - 2 * cells).abs().max() < 0.02
-    # To the fourth power a bell is half as wide; u and v together.
-    assert torch.allclose(spread, torch.full_like(spread, 1.25 / 2 * math.sqrt(2)), atol=0.02)
-
-
-def test_a_joint_without_heat_lies_in_the_middle():
-    heat = -torch.rand(1, 42, 4, 4, 4, generator=torch.Generator().manual_seed(0))
-    heat.requires_grad_()
-    cells, spread = read_cells(heat, heat_weights(heat), soft=True)
-    assert torch.allclose(cells, torch.full_like(cells, 1.5))
-    (cells.sum() + spread.sum()).backward()
-    assert heat.grad.isfinite().all()
-
-
-def test_what_internet_says_is_read():
-    draw = torch.Generator().manual_seed(2)
-    cells = 3 + 9 * torch.rand(1, 42, 3, generator=draw)
-    way_logit = torch.full((1, 16), -30.0)
-    way_logit[0, 10:12] = 0
-    maps = inter_maps(cells, way_logit=way_logit)
-    cell, doubt = way_cell(maps.way_logit)
-    assert (float(cell), float(doubt)) == (pytest.approx(10.5), pytest.approx(0.5))
-    joints = read_inter(maps, R, soft=False)
-    uv_px = px_from_cells(cells.round()[..., :2], 4.0).reshape(1, 2, 21, 2)
-    assert torch.equal(joints.uv_px, uv_px)
-    deep = mm_from_cells(cells.round()[..., 2], 16).reshape(1, 2, 21)
-    assert torch.allclose(joints.xyz_mm[..., 2], deep - deep[..., :1], atol=1e-3)
-    # 25 mm a cell; the left wrist is 2.5 cells behind the right one.
-    assert float(joints.way[0, 0]) == pytest.approx(2.5 * 25 / 92, rel=1e-4)
-    assert float(joints.way[0, 1].exp()) == pytest.approx(0.5 * 25 / 92, rel=1e-4)
-    assert (joints.xyz[:, :, 0] == 0).all()
-
-
-class Says(nn.Module):
-    """Says the same of every picture."""
-
-    def __init__(self, maps: InterMaps) -> None:
-        super().__init__()
-        self.maps = maps
-
-    def forward(self, rgb):
-        assert rgb.shape[1] == 3
-        return self.maps.heat, self.maps.way_logit, self.maps.handed_logit
-
-
-def test_handedness_is_two_chances_free_of_one_another():
-    logit = torch.tensor([[4.0, 4.0], [-4.0, 4.0], [-4.0, -4.0]])
-    cells = torch.full((3, 42, 3), 8.0) + torch.arange(42.0)[:, None] / 10
-    net = Says(inter_maps(cells, handed_logit=logit))
-    pair = InterPair(InterReader(net), resolution_px=R, device=CPU)
-    # Hints of the look at both hands are not looked at.
-    said = pair(torch.zeros(3, 6, R, R))
-    torch.testing.assert_close(said.handed, logit.sigmoid())
-    assert isinstance(said.joints, PairJoints)
-    shpe = InterShpe(InterReader(net), resolution_px=R)
-    poses = shpe(crops(3))
-    assert torch.equal(poses.uv_crop_px, said.joints.uv_px[:, 0])
-    assert torch.equal(poses.xyz_crop_mm, said.joints.xyz_mm[:, 0])
-    assert poses.presence.tolist() == pytest.approx([0.982, 0.982, 0.018], abs=1e-3)
-    # Both hands there: no evidence; the left alone: the wrong side.
-    assert poses.looks_right.tolist() == pytest.approx([0.5, 0.018, 0.5], abs=1e-3)
-
-
-# HandOccNet.
-
-
-def test_gates_are_sigmoids_of_sums_over_all_keys():
-    torch.manual_seed(0)
-    layer = Inject(32, 12)
-    query, primary = torch.randn(2, 12, 32), torch.randn(2, 12, 32)
-    with torch.no_grad():
-        gates = layer.gates(query, primary)
-        q = layer.gate_query(query + layer.query_place).reshape(2, 12, 4, 8)
-        k = layer.gate_key(primary + layer.key_place).reshape(2, 12, 4, 8)
-        products = torch.einsum("bnhc,bmhc->bhnm", q, k) / math.sqrt(8)
-    assert gates.shape == (2, 4, 12, 1)
-    torch.testing.assert_close(gates, products.sum(dim=-1, keepdim=True).sigmoid())
-    assert not torch.allclose(gates, products.mean(dim=-1, keepdim=True).sigmoid(), atol=0.1)
-
-
-def test_injecting_takes_primary_values_alone_and_enhancing_adds_to_what_asks():
-    torch.manual_seed(1)
-    fit, set_ = Inject(32, 12), Enhance(32, 12)
-    query, first = torch.randn(2, 12, 32), torch.randn(2, 12, 32)
-    with torch.no_grad():
-        for layer, gated in ((fit, True), (set_, False)):
-            q = layer.query(query + layer.query_place).reshape(2, 12, 4, 8)
-            k = layer.key(first + layer.key_place).reshape(2, 12, 4, 8)
-            # Places are added to queries and keys, not to values.
-            v = layer.value(first).reshape(2, 12, 4, 8)
-            share = (torch.einsum("bnhc,bmhc->bhnm", q, k) / math.sqrt(8)).softmax(dim=-1)
-            taken = torch.einsum("bhnm,bmhc->bhnc", share, v)
-            taken = taken * fit.gates(query, first) if gated else taken
-            taken = taken.transpose(1, 2).reshape(2, 12, 32)
-            x = taken if gated else query + taken
-            wanted = x + layer.mlp(layer.norm(x))
-            torch.testing.assert_close(layer(query, first), wanted, atol=1e-4, rtol=1e-4)
-
-
-def test_layers_update_the_query_and_keep_what_they_look_at():
-    net, seen = tiny("handoccnet").eval(), {}
-    for name in ("inject", "enhance"):
-        for k, layer in enumerate(getattr(net, name)):
-            layer.register_forward_hook(
-                lambda _, given, out, at=(name, k): seen.update({at: (*given, out)})
-            )
-    with torch.no_grad():
-        net(crops(1))
-    for name in ("inject", "enhance"):
-        (_, key, out), (query, again, _) = seen[name, 0], seen[name, 1]
-        assert query is out
-        assert again is key
-    assert seen["enhance", 0][0] is seen["enhance", 0][1]
-    for layer in (*net.inject, *net.enhance):
-        tables = [n for n, _ in layer.named_parameters() if n.endswith("_place")]
-        assert tables == ["query_place", "key_place"]
-    large = torch.cat([layer.query_place.flatten() for layer in net.inject])
-    assert float(large.detach().std()) == pytest.approx(1, abs=0.05)
-
-
-def test_the_papers_size_halves_as_published():
-    assert (handoccnet.PAPER.grid, handoccnet.PAPER.levels) == (32, 4)
-    assert (handoccnet.SMALL.grid, handoccnet.SMALL.levels) == (16, 3)
-    # Four times two blocks, then 2 x 2 x 256 numbers.
-    assert handoccnet.PAPER.width * 4 == 1024
-    assert Hourglass(32, 2)(torch.rand(1, 32, 8, 8)).shape == (1, 32, 8, 8)
-
-
-def test_heat_is_read_softly_as_published_or_at_whole_cells():
-    logit = torch.full((1, 21, 8, 8), -40.0)
-    logit[:, :, 5, 2] = 1.0
-    logit[:, :, 5, 3] = 0.0
-    soft, spread = read_heat(logit)
-    share = 1 / (1 + math.exp(1))
-    assert soft[0, 4].tolist() == pytest.approx([2 + share, 5])
-    assert float(spread[0, 4]) == pytest.approx(math.sqrt(share * (1 - share)), rel=1e-4)
-    assert read_heat(logit, soft=False)[0][0, 4].tolist() == [2, 5]
-
-
-def test_joints_in_space_are_the_hand_models():
-    net, hand = tiny("handoccnet").eval(), HandModel()
-    rgb = crops(2)
-    with torch.no_grad():
-        uv_px, xyz_mm, log_error = HandOccPoser(HandOccReader(net), hand)(rgb)
-        heat, turns, shape = net(rgb)
-    assert torch.equal(xyz_mm, hand(turns, shape).joints_mm)
-    assert torch.equal(uv_px, px_from_cells(read_heat(heat)[0], 8.0))
-    assert log_error.isfinite().all()
-    # It begins near the flat hand.
-    flat = hand(torch.zeros(1, 16, 3)).joints_mm
-    assert (xyz_mm - flat).norm(dim=-1).mean() < 40
 
 
 # minimal-hand.

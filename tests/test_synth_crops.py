@@ -41,7 +41,7 @@ def test_folders_that_do_not_fit_are_refused(tmp_path):
         load_crops(tmp_path / "none", "train")
     with pytest.raises(ShapeError, match="split is 'val', expected one of"):
         load_crops(tmp_path, "val")
-    with pytest.raises(WriteError, match=r"cannot be written \(No such file or directory\)"):
+    with pytest.raises(WriteError, match=r"cannot be written: no folder .*none; create it"):
         save_crop(make_crop(), tmp_path / "none", "a")
     save_crop(make_crop(), tmp_path, "a")
     note, mask = tmp_path / "a.json", tmp_path / "a.mask.png"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from tiny_training import TinyTask, tiny_settings
 from torch import nn
@@ -21,7 +21,7 @@ from hdrvideo.train.state import (
     save_best,
     save_settings,
     save_state,
-    write_whole,
+    write_tensors,
 )
 
 
@@ -110,16 +110,17 @@ def test_no_file_a_damaged_file_and_another_net_are_refused(tmp_path):
         load_state(other, path)
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
+def test_weights_that_cannot_be_written_leave_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "last.safetensors"
     path.write_bytes(b"old")
 
-    def fail(partial):
+    def fail(tensors, partial, metadata):
         partial.write_bytes(b"half")
-        raise OSError("disk full")
+        raise SafetensorError("disk full")
 
-    with pytest.raises(WriteError, match=r"cannot be written .disk full.; free its disk"):
-        write_whole(path, fail)
+    monkeypatch.setattr("hdrvideo.train.state.save_file", fail)
+    with pytest.raises(WriteError, match=r"last.safetensors cannot be written: .*; free its disk"):
+        write_tensors(path, {"a": torch.zeros(2)}, {})
     assert path.read_bytes() == b"old"
     assert [f.name for f in tmp_path.iterdir()] == ["last.safetensors"]
 

@@ -23,6 +23,7 @@ from av.video.stream import VideoStream
 from hdrvideo.clip.probe import codec_name, find_images
 from hdrvideo.datatypes import U8
 from hdrvideo.errors import ClipError, WriteError
+from hdrvideo.files import partial_name
 
 # mp4 keeps the time scale, and the gap from one frame to the next, in 32 signed bits.
 MAX_MP4_UNITS = 2**31 - 1
@@ -76,7 +77,7 @@ class ClipWriter:
         preset: str = "veryfast",
     ) -> None:
         self._path = Path(path)
-        self._partial = self._path.with_name(f".partial-{os.getpid()}-{self._path.stem}.mp4")
+        self._partial = partial_name(self._path.with_suffix(".mp4"))
         self._size = (width, height)
         self._time_base = Fraction(time_base)
         self._rate = Fraction(30) if rate is None else Fraction(rate)

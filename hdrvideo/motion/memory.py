@@ -9,8 +9,8 @@ what is seen stays for long, and guesses agree with those before them. The hand'
 remembered, too: masks of hidden parts flicker, and with them what is hand and what is ground.
 
 A memory may have gates that are trained, and then keeps the features of one stage of the painter's
-encoder, too. As far as they have been trained they bring nothing over colours (see the README), so
-``annotate`` has none.
+encoder, too. As far as they have been trained they bring nothing over colours (see
+docs/measurements.md), so ``annotate`` has none.
 
 This is a recursive filter, for streams: it looks back, never ahead. After the feature propagation
 of ProPainter (Zhou et al., ICCV 2023), of which only the principle is taken: no window of frames is

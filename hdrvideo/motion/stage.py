@@ -4,7 +4,7 @@ Short gaps are bridged; the refiner (:mod:`hdrvideo.motion.refine`) says how bot
 in the seen frames and in the bridged ones; all is smoothed, and hands that pass through one another
 are parted (:mod:`hdrvideo.motion.contact`). What is told is the refiner's form in depth, and means
 of it and the frames' own joints in the picture and depth of the wrist: their errors differ, and the
-means are nearer to the truth than either (measured; see the README).
+means are nearer to the truth than either (see docs/measurements.md).
 """
 
 from collections.abc import Iterator

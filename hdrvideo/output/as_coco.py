@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from hdrvideo.datatypes import F32
+from hdrvideo.files import whole_file
 from hdrvideo.hand import BONES, JOINTS, LEFT, RIGHT
 from hdrvideo.output.as_json import rounded, write_object
-from hdrvideo.output.save import whole_file
 from hdrvideo.track import PROVENANCE, PoseTrack
 
 # Track and object numbers equal the category's. They start at 1 because readers take 0 for "none".

@@ -6,7 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from hdrvideo.output.save import WINDOW_FRAMES, whole_file
+from hdrvideo.files import whole_file
+from hdrvideo.output.save import WINDOW_FRAMES
 from hdrvideo.output.table import TRACK_SCHEMA, track_table
 from hdrvideo.track import PoseTrack
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdrvideo.angles import ANGLE_JOINTS, ANGLES, joint_angles_deg
+from hdrvideo.files import whole_file
 from hdrvideo.hand import JOINTS, SIDES, TIPS
-from hdrvideo.output.save import WINDOW_FRAMES, strict_json, whole_file
+from hdrvideo.output.save import WINDOW_FRAMES, strict_json
 from hdrvideo.track import ABSENT, PROVENANCE, PoseTrack
 
 # A tenth of a micrometre, a ten-thousandth of a pixel, less than a hundredth of a degree: far below

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from hdrvideo.angles import ANGLE_JOINTS, ANGLES, joint_angles_deg
+from hdrvideo.files import write_npz
 from hdrvideo.hand import JOINTS, SIDES
-from hdrvideo.output.save import strict_json, whole_file
+from hdrvideo.output.save import strict_json
 from hdrvideo.track import PROVENANCE, PoseTrack
 
 
@@ -25,31 +26,30 @@ def save_npz(track: PoseTrack, path: Path, overwrite: bool = False) -> Path:
         WriteError: The file exists, its folder does not, or the system refuses the write.
     """
     meta = track.meta
-    with whole_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
-        np.savez_compressed(
-            file,
-            uv_px=track.uv_px,
-            xyz_cam_mm=track.xyz_cam_mm,
-            xyz_rel_mm=track.xyz_rel_mm,
-            raw_uv_px=track.raw_uv_px,
-            raw_xyz_cam_mm=track.raw_xyz_cam_mm,
-            present=track.present,
-            confidence=track.confidence,
-            visible=track.visible,
-            provenance=track.provenance,
-            provenance_names=np.array(PROVENANCE),
-            side_score=track.side_score,
-            turn_rad=track.turn_rad,
-            shape=track.shape,
-            angles_deg=joint_angles_deg(track.turn_rad),
-            angle_joint_names=np.array(ANGLE_JOINTS),
-            angle_names=np.array(ANGLES),
-            frame_index=track.frame_index,
-            pts=track.pts,
-            pts_seconds=track.pts_seconds,
-            time_base=np.array([meta.time_base.numerator, meta.time_base.denominator], np.int64),
-            joint_names=np.array(JOINTS),
-            side_names=np.array(SIDES),
-            meta_json=np.array(strict_json(meta.to_json())),
-        )
+    arrays = {
+        "uv_px": track.uv_px,
+        "xyz_cam_mm": track.xyz_cam_mm,
+        "xyz_rel_mm": track.xyz_rel_mm,
+        "raw_uv_px": track.raw_uv_px,
+        "raw_xyz_cam_mm": track.raw_xyz_cam_mm,
+        "present": track.present,
+        "confidence": track.confidence,
+        "visible": track.visible,
+        "provenance": track.provenance,
+        "provenance_names": np.array(PROVENANCE),
+        "side_score": track.side_score,
+        "turn_rad": track.turn_rad,
+        "shape": track.shape,
+        "angles_deg": joint_angles_deg(track.turn_rad),
+        "angle_joint_names": np.array(ANGLE_JOINTS),
+        "angle_names": np.array(ANGLES),
+        "frame_index": track.frame_index,
+        "pts": track.pts,
+        "pts_seconds": track.pts_seconds,
+        "time_base": np.array([meta.time_base.numerator, meta.time_base.denominator], np.int64),
+        "joint_names": np.array(JOINTS),
+        "side_names": np.array(SIDES),
+        "meta_json": np.array(strict_json(meta.to_json())),
+    }
+    write_npz(path, arrays, overwrite=overwrite)
     return path

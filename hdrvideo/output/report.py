@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from hdrvideo.datatypes import U8
 from hdrvideo.errors import TrackError
+from hdrvideo.files import whole_file
 from hdrvideo.hand import JOINTS, SIDES, palm_length
 from hdrvideo.output.colours import LOST_FRAME_RGB, PROVENANCE_RGB, RGB, SIDE_RGB
-from hdrvideo.output.save import whole_file
 from hdrvideo.track import (
     ABSENT,
     DECODE_STATUS,

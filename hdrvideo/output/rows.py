@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hdrvideo.errors import TrackError
-from hdrvideo.output.save import TableWriter, disk_errors
+from hdrvideo.files import disk_errors
+from hdrvideo.output.save import TableWriter
 from hdrvideo.track import TrackMeta
 
 _Writer = TypeVar("_Writer", bound="RowsWriter")

@@ -1,13 +1,12 @@
 """Track, ledger and summary files: written whole or not at all, read back bit for bit.
 
-Every file of this folder is written through :func:`whole_file`: under a hidden temporary name
+Every file of this folder is written through :mod:`hdrvideo.files`: under a hidden temporary name
 beside its place, and renamed when it is complete. A track goes out and comes back by windows, so a
 clip of any length passes in constant memory.
 """
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hdrvideo.errors import SettingsError, TrackError, WriteError
+from hdrvideo.errors import SettingsError, TrackError
+from hdrvideo.files import disk_errors, partial_file, whole_file
 from hdrvideo.output.table import (
     LEDGER_SCHEMA,
     ROWS_PER_FRAME,
@@ -37,54 +37,6 @@ META_KEY: Final = b"hdrvideo"
 WINDOW_FRAMES: Final = 1000
 
 
-@contextmanager
-def whole_file(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
-    """Lend a temporary name beside ``path``; it becomes ``path`` when the block ends well.
-
-    When the block raises, the temporary file is removed and ``path`` is as it was.
-
-    Args:
-        path: The final name; its folder must exist.
-        overwrite: Replace a file that is already there.
-
-    Yields:
-        The temporary name, with the same suffix.
-
-    Raises:
-        WriteError: The file exists, its folder does not, or the system refuses the write.
-    """
-    with disk_errors(path), _partial_file(path, overwrite=overwrite) as partial:
-        yield partial
-
-
-@contextmanager
-def _partial_file(path: Path | str, *, overwrite: bool) -> Iterator[Path]:
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise WriteError(f"{path} exists; pass --overwrite to replace it, or -o for another place")
-    if not path.parent.is_dir():
-        raise WriteError(f"{path} cannot be written: no folder {path.parent}; create it first")
-    # The process number keeps two runs on one clip from writing into the same file.
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        with disk_errors(path):
-            os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def disk_errors(path: Path | str) -> Iterator[None]:
-    """Turn what the system and Arrow raise on a file into a :class:`WriteError`."""
-    try:
-        yield
-    except OSError as fault:
-        raise WriteError(
-            f"{path} cannot be written: {fault}; check the disk's space and rights"
-        ) from fault
-
-
 _Writer = TypeVar("_Writer", bound="TableWriter")
 
 
@@ -101,7 +53,7 @@ class TableWriter:
 
     def __enter__(self: _Writer) -> _Writer:
         with ExitStack() as opening:
-            partial = opening.enter_context(_partial_file(self.path, overwrite=self._overwrite))
+            partial = opening.enter_context(partial_file(self.path, overwrite=self._overwrite))
             with disk_errors(self.path):
                 writer = pq.ParquetWriter(partial, self._schema, compression="zstd")
             self._parquet = opening.enter_context(writer)

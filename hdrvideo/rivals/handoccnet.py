@@ -18,7 +18,19 @@ their reasons:
 
 As released, where paper and code differ: the "pool" of the sigmoid branch is a sum over the keys
 (one gate a query and head), nothing is added back to FIT's attention, and the place tables are of
-one size, so the crop's size is fixed.
+one size, so the crop's size is fixed. Known of both attentions, too: layers, heads and width, what
+is query, key and value, tables added to queries and keys alone, the scale of the softmax, where
+SET adds and where the one layer norm is.
+
+Guesses, as the facts that we have say nothing; each may differ from the released net, so do not
+load its weights or take a score of this net for its score:
+
+* Attention: tables are added before the projections; projections have biases; there is none after
+  the heads. The sigmoid branch gets the tables, too, and the softmax's scale. GELU in the MLP.
+* Pyramid: coarser levels come in by bilinear interpolation, and a 3x3 convolution ends it.
+* Hourglass: its block (:mod:`hdrvideo.rivals.hourglass`); that a 1x1 convolution makes the heat.
+* Regressor: it has the hourglass's features, not SET's; features and heat are each mapped by a 1x1
+  convolution and added; LeakyReLU of 0.1 in its layers.
 """
 
 import math
@@ -31,10 +43,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hdrvideo.datatypes import N_JOINTS, check_array
-from hdrvideo.frame.blocks import GroupNorm
 from hdrvideo.frame.detmaps import px_from_cells
 from hdrvideo.frame.efficientnet import CHANNELS, EfficientTrunk
 from hdrvideo.handmodel import POSE_JOINTS, HandModel
+from hdrvideo.rivals.hourglass import Hourglass, Residual
 from hdrvideo.rivals.reading import log_error_palms
 from hdrvideo.rivals.resnet import ResNet50
 
@@ -44,7 +56,6 @@ STRIDE_PX: Final = 8
 _HEADS: Final = 4
 _LAYERS: Final = 2
 _WIDEN: Final = 4
-_GROUPS: Final = 32
 # The least map of the hourglass and of the regressor.
 _LEAST_GRID: Final = 2
 _FLAT_6D: Final = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -253,50 +264,6 @@ class _TwoConvolutions(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.body(x) + self.beside(x)
         return out
-
-
-class Residual(nn.Module):
-    """The hourglass's block: norm, ReLU and convolution of 1x1, 3x3 and 1x1; added to the input."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        half = width // 2
-        layers: list[nn.Module] = []
-        for channels_in, channels_out, kernel in ((width, half, 1), (half, half, 3)):
-            layers += [
-                GroupNorm(_GROUPS // 2, channels_in),
-                nn.ReLU(),
-                nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False),
-            ]
-        layers += [GroupNorm(_GROUPS // 2, half), nn.ReLU(), nn.Conv2d(half, width, 1)]
-        self.body = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(B, C, H, W)``."""
-        out: Tensor = x + self.body(x)
-        return out
-
-
-class Hourglass(nn.Module):
-    """Newell et al., "Stacked Hourglass Networks" (ECCV 2016), one of them."""
-
-    def __init__(self, width: int, levels: int) -> None:
-        super().__init__()
-        self.beside = nn.ModuleList(Residual(width) for _ in range(levels))
-        self.down = nn.ModuleList(Residual(width) for _ in range(levels))
-        self.middle = Residual(width)
-        self.up = nn.ModuleList(Residual(width) for _ in range(levels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(B, C, H, W)``, H and W multiples of 2 to the power of ``levels``."""
-        beside = []
-        for side, down in zip(self.beside, self.down, strict=True):
-            beside.append(side(x))
-            x = down(functional.max_pool2d(x, 2))
-        x = self.middle(x)
-        for up, side in zip(self.up, reversed(beside), strict=True):
-            x = side + functional.interpolate(up(x), scale_factor=2, mode="nearest")
-        return x
 
 
 class _Regressor(nn.Module):

@@ -27,10 +27,18 @@ Adaptations to hands, with their reasons:
   inside holes, too; released: not known. Holes are filled from known colours alone.
 * Weights of what is painted are HDRM's (:func:`~hdrvideo.frame.hdrm.paint_weight`).
 
-Where the facts say nothing, we chose, from the paper's abstract ("isolate body parts and capture
-context"): the second net sees the picture, the predicted visible mask and the templates; attention
-gives each pixel the mean of the *known* features of its own part, parts being predicted from the
-same features. Other departures: group norms (a batch gives what single crops give); ``SMALL`` is a
+Guesses, as the facts that we have say nothing; each may differ from the released nets:
+
+* Masks: the first net sees the picture and the first visible mask, the second one the picture, the
+  predicted visible mask and the templates. For the inner products the mask is brought to 32x32 by
+  means over areas; weighed templates come to the picture's size by bilinear interpolation.
+* Attention, from the abstract's "isolate body parts and capture context" alone: each pixel is given
+  the mean of the *known* features of its own part, parts being predicted from the same features by
+  a 3x3 convolution; it is added to them.
+* What the released parts of content are predicted from, and whether they are taught at all four
+  places; here they are.
+
+Other departures: group norms (a batch gives what single crops give); ``SMALL`` is a
 quarter as wide on 128 px; no discriminator, as in the release no gradient of it reaches the net.
 """
 

@@ -12,7 +12,6 @@ A folder of crops holds three files a hand, all squares of one size:
 """
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +24,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hdrvideo.datatypes import N_JOINTS, check_array
-from hdrvideo.errors import ShapeError, WriteError
+from hdrvideo.errors import ShapeError
+from hdrvideo.files import whole_file
 from hdrvideo.hand import SIDES, side_index
 from hdrvideo.synth.scene import Shot
 
@@ -185,15 +185,8 @@ def save_crop(crop: HandCrop, folder: Path, name: str, **more: Any) -> None:
         ".json": (json.dumps(note | more, indent=1) + "\n").encode(),
     }
     for suffix, content in files.items():
-        path = folder / f"{name}{suffix}"
-        try:
-            unfinished = folder / f".{name}{suffix}.part"
-            unfinished.write_bytes(content)
-            os.replace(unfinished, path)
-        except OSError as error:
-            raise WriteError(
-                f"{path} cannot be written ({error.strerror}); choose another folder"
-            ) from error
+        with whole_file(folder / f"{name}{suffix}", overwrite=True) as partial:
+            partial.write_bytes(content)
 
 
 def crops_from_shot(

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from hdrvideo import __version__
 from hdrvideo.errors import DataError, SettingsError, ShapeError, WriteError
+from hdrvideo.files import disk_errors, whole_file, write_npz
 from hdrvideo.handmodel import HandModel
 from hdrvideo.synth.arrange import SceneSettings, arrange
 from hdrvideo.synth.assets import Assets
@@ -224,17 +225,9 @@ def save_shot(path: Path, shot: Shot) -> str:
         elif name not in _NOT_STORED:
             arrays[name] = value.cpu().numpy()
     arrays["size_px"] = np.array(shot.rgb.shape[-2:])
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        with partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        digest = hashlib.sha256(partial.read_bytes()).hexdigest()
-        partial.replace(path)
-    except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return digest
+    write_npz(path, arrays, overwrite=True)
+    with disk_errors(path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_shot(path: Path) -> Shot:
@@ -380,9 +373,5 @@ def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    try:
+    with whole_file(path, overwrite=True) as partial:
         partial.write_text(json.dumps(values, indent=1, allow_nan=False), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error}") from error

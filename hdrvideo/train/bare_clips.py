@@ -5,11 +5,9 @@ masks bits; the motion of each whole hand to the frame before is kept in half pr
 where hands move by less than 64 px).
 """
 
-import os
 import zipfile
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +17,8 @@ from numpy.typing import NDArray
 
 from hdrvideo.config import check_number
 from hdrvideo.datatypes import F32, N_JOINTS, N_SIDES, U8, Bool, check_array
-from hdrvideo.errors import DataError, ShapeError, WriteError
+from hdrvideo.errors import DataError, ShapeError
+from hdrvideo.files import write_npz
 from hdrvideo.handmodel import HandModel
 from hdrvideo.synth.arrange import SceneSettings, arrange
 from hdrvideo.synth.assets import Assets
@@ -194,19 +193,7 @@ def save_clip(path: Path, clip: BareClip) -> None:
         "uv_px": clip.uv_px,
         "before_px": before_px.astype(np.float16),
     }
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            np.savez_compressed(stream, **values)
-        os.replace(partial, path)
-    except OSError as fault:
-        raise WriteError(
-            f"{path} cannot be written: {fault}; check the disk's space and rights"
-        ) from fault
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    write_npz(path, values, overwrite=True, make_folder=True)
 
 
 def load_clip(path: Path) -> BareClip:

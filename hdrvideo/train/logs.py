@@ -9,7 +9,7 @@ import cv2
 
 from hdrvideo.datatypes import U8, check_array
 from hdrvideo.errors import TrainingError
-from hdrvideo.train.state import write_whole
+from hdrvideo.files import whole_file
 
 LOGGER = logging.getLogger("hdrvideo.train")
 
@@ -37,7 +37,7 @@ class CsvTable:
         """
         if not self._columns:
             self._columns = list(row)
-            write_whole(self._path, lambda partial: self._write(partial, [self._columns]))
+            self._write([self._columns])
         if list(row) != self._columns:
             raise TrainingError(
                 f"{self._path} has the columns {', '.join(self._columns)}, not "
@@ -52,11 +52,13 @@ class CsvTable:
         self._columns = rows[0] if rows else []
         # A row that was being written when the run was killed is short, or of a later step.
         whole = [r for r in rows[1:] if len(r) == len(self._columns) and float(r[0]) <= steps]
-        write_whole(self._path, lambda partial: self._write(partial, [self._columns, *whole]))
+        self._write([self._columns, *whole])
 
-    @staticmethod
-    def _write(path: Path, rows: list[list[str]]) -> None:
-        with path.open("w", encoding="utf-8", newline="") as file:
+    def _write(self, rows: list[list[str]]) -> None:
+        with (
+            whole_file(self._path, overwrite=True, make_folder=True) as partial,
+            partial.open("w", encoding="utf-8", newline="") as file,
+        ):
             csv.writer(file, lineterminator="\n").writerows(rows)
 
 
@@ -93,7 +95,8 @@ class RunLog:
         check_array("sheet_u8", sheet_u8, (None, None, 3), "uint8")
         png = cv2.imencode(".png", sheet_u8[..., ::-1])[1].tobytes()
         path = self._out / "sheets" / f"step_{step:06d}.png"
-        write_whole(path, lambda partial: partial.write_bytes(png))
+        with whole_file(path, overwrite=True, make_folder=True) as partial:
+            partial.write_bytes(png)
         if self._events is not None:
             self._events.add_image("sheet", sheet_u8, step, dataformats="HWC")
 

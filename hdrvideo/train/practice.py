@@ -4,10 +4,8 @@ The temporal stage learns from these. A practice track is one ``.npz`` file; ``h
 tracks`` makes a folder of them (see :mod:`hdrvideo.rehearse`).
 """
 
-import os
 import zipfile
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdrvideo.datatypes import F32, N_JOINTS, N_SIDES, Bool, check_array
-from hdrvideo.errors import DataError, ShapeError, WriteError
+from hdrvideo.errors import DataError, ShapeError
+from hdrvideo.files import write_npz
 from hdrvideo.handmodel import POSE_JOINTS
 
 PRACTICE_VERSION: Final = 1
@@ -96,20 +95,9 @@ def save_practice(path: Path, track: PracticeTrack) -> None:
     Raises:
         WriteError: The system refuses the write.
     """
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    values: dict[str, Any] = {f.name: getattr(track, f.name) for f in fields(track)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            np.savez_compressed(stream, version=PRACTICE_VERSION, **values)
-        os.replace(partial, path)
-    except OSError as fault:
-        raise WriteError(
-            f"{path} cannot be written: {fault}; check the disk's space and rights"
-        ) from fault
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    values: dict[str, Any] = {"version": PRACTICE_VERSION}
+    values |= {f.name: getattr(track, f.name) for f in fields(track)}
+    write_npz(path, values, overwrite=True, make_folder=True)
 
 
 def load_practice(path: Path) -> PracticeTrack:

@@ -2,8 +2,7 @@
 
 import copy
 import json
-import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hdrvideo.errors import SettingsError, TrainingError, WeightsError, WriteError
+from hdrvideo.files import whole_file
 
 LAST, BEST, SETTINGS = "last.safetensors", "best.safetensors", "settings.json"
 # May differ when a run goes on: they change no step, but ``steps``, which changes the cosine.
@@ -194,29 +194,19 @@ def save_best(state: TrainState, settings: dict[str, Any], path: Path) -> None:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file; tensors may lie anywhere and share memory."""
-    plain = {
-        name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
-    }
-    write_whole(path, lambda partial: save_file(plain, partial, metadata))
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file under a temporary name and rename it when it is complete.
+    """Write a safetensors file; tensors may lie anywhere and share memory.
 
     Raises:
         WriteError: The file cannot be written; the one of before stays.
     """
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise WriteError(
-            f"{path} cannot be written ({error}); free its disk or choose another"
-        ) from error
+    plain = {
+        name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
+    }
+    with whole_file(path, overwrite=True, make_folder=True) as partial:
+        try:
+            save_file(plain, partial, metadata)
+        except SafetensorError as error:
+            raise WriteError(f"{path} cannot be written: {error}; free its disk") from error
 
 
 def check_folder(out: Path, told: dict[str, Any], *, resume: bool) -> None:
@@ -258,7 +248,8 @@ def check_folder(out: Path, told: dict[str, Any], *, resume: bool) -> None:
 def save_settings(out: Path, told: dict[str, Any]) -> None:
     """Write ``settings.json``."""
     text = json.dumps(told, indent=2) + "\n"
-    write_whole(out / SETTINGS, lambda partial: partial.write_text(text, encoding="utf-8"))
+    with whole_file(out / SETTINGS, overwrite=True, make_folder=True) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

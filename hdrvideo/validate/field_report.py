@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hdrvideo.output.save import save_summary, whole_file
+from hdrvideo.files import whole_file
+from hdrvideo.output.save import save_summary
 from hdrvideo.validate.averages import LEVEL
 from hdrvideo.validate.field import ALIGNMENTS, AVERAGES, SCALES, FieldScore, Protocol, score
 from hdrvideo.validate.field_hands import FieldPrediction, FieldTruth

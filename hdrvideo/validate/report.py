@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from hdrvideo.errors import ShapeError
-from hdrvideo.output.save import save_summary, whole_file
+from hdrvideo.files import whole_file
+from hdrvideo.output.save import save_summary
 from hdrvideo.validate.averages import LEVEL
 from hdrvideo.validate.extras import ALL_METRICS
 from hdrvideo.validate.protocols import Metric

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from hdrvideo.alignment import procrustes_aligned
 from hdrvideo.datatypes import N_JOINTS, N_SIDES, Bool, check_array
 from hdrvideo.errors import DataError
+from hdrvideo.files import write_npz
 from hdrvideo.hand import WRIST
-from hdrvideo.output.save import whole_file
 from hdrvideo.validate.labelled_scores import PCK_PALMS
 from hdrvideo.validate.metrics import (
     F64,
@@ -106,8 +106,7 @@ class SetPredictions:
             WriteError: The file exists, or cannot be written.
         """
         arrays: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        with whole_file(path, overwrite=overwrite) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        write_npz(path, arrays, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: Path) -> "SetPredictions":

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdrvideo.errors import ProtocolError
+from hdrvideo.files import whole_file
 from hdrvideo.hand import (
     ADULT_BONES_MM,
     N_JOINTS,
@@ -32,7 +33,6 @@ from hdrvideo.hand import (
     palm_length,
     to_order,
 )
-from hdrvideo.output.save import whole_file
 from hdrvideo.validate.metrics import F64
 
 HO3D_FILE: Final = "pred.json"

@@ -5,9 +5,7 @@ masks of both hands, one bit a pixel) and ``bare.npz`` (each hand whole and alon
 256 px round both hands). Masks and pictures are read when first asked for.
 """
 
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdrvideo.datatypes import F32, N_JOINTS, N_SIDES, U8, Bool, check_array
-from hdrvideo.errors import DataError, ShapeError, WriteError
+from hdrvideo.errors import DataError, ShapeError
+from hdrvideo.files import write_npz
 from hdrvideo.handmodel import POSE_JOINTS
 from hdrvideo.synth.packing import encode_picture
 from hdrvideo.synth.scene import CAMERAS, RELATIONS, Scene, Shot
@@ -226,10 +225,17 @@ def save_truth(folder: Path | str, shots: Iterable[Shot], scene: Scene) -> ClipT
     values |= {name: np.concatenate(parts) for name, parts in numbers.items()}
     truth = ClipTruth(name=folder.resolve().name, folder=folder, **values)
     ends = np.cumsum([0, *(len(jpeg) for jpeg in jpegs)], dtype=np.int64)
-    _write(folder / "truth.npz", {"version": TRUTH_VERSION, **values})
-    _write(folder / "masks.npz", {name: np.concatenate(parts) for name, parts in masks.items()})
-    pictures = {"square": np.stack(squares), "jpeg": np.concatenate(jpegs), "jpeg_end": ends}
-    _write(folder / "bare.npz", pictures)
+    files = {
+        "truth": {"version": TRUTH_VERSION, **values},
+        "masks": {name: np.concatenate(parts) for name, parts in masks.items()},
+        "bare": {
+            "square": np.stack(squares),
+            "jpeg": np.concatenate(jpegs),
+            "jpeg_end": ends,
+        },
+    }
+    for name, arrays in files.items():
+        write_npz(folder / f"{name}.npz", arrays, overwrite=True, make_folder=True)
     return truth
 
 
@@ -263,22 +269,6 @@ def _add_pictures(shot: Shot, squares: list[NDArray[np.int64]], jpegs: list[U8])
         for picture in sides:
             cut = cut_square(np.ascontiguousarray(picture), squares[-1])
             jpegs.append(encode_picture(cut, quality=JPEG_QUALITY))
-
-
-def _write(path: Path, arrays: dict[str, Any]) -> None:
-    """Write under a temporary name and rename; the same arrays give the same bytes."""
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(partial, **arrays)
-        os.replace(partial, path)
-    except OSError as fault:
-        raise WriteError(
-            f"{path} cannot be written: {fault}; check the disk's space and rights"
-        ) from fault
-    finally:
-        with suppress(OSError):
-            partial.unlink()
 
 
 def _read(path: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
