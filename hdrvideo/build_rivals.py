@@ -18,8 +18,14 @@ from hdrvideo.frame.hasm import HasmNet
 from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, HdrmNet
 from hdrvideo.frame.painter import Hdrm
 from hdrvideo.frame.shpe import LandmarkNet
-from hdrvideo.rivals import handoccnet, human_deocclusion, internet, minimal_hand
-from hdrvideo.rivals import pcnet_content, pcnet_mask
+from hdrvideo.rivals import (
+    handoccnet,
+    human_deocclusion,
+    internet,
+    minimal_hand,
+    pcnet_content,
+    pcnet_mask,
+)
 from hdrvideo.rivals.cost import Cost, cost_of
 from hdrvideo.rivals.human_deocclusion import HumanDeocclusion, HumanMasks
 from hdrvideo.rivals.internet import InterPair, InterReader

@@ -72,7 +72,7 @@ def compare(
         perceptual_weights: SqueezeNet's ``.npz``; None = no perceptual distance.
         device: ``auto``, ``cpu`` or ``cuda``; nets run by plain torch.
         overwrite: Replace files that are there.
-        on_progress: Called with a clip's name and the number of clips done.
+        on_progress: Called with a clip's name and the number of frames done.
 
     Raises:
         SettingsError: A name is not known, or a number out of range.
@@ -95,7 +95,7 @@ def compare(
     run = Run(listed, contenders, every=every, distance=distance)
     for number, entry in enumerate(listed.clips):
         run.look(number, entry)
-        on_progress(entry.name, number + 1)
+        on_progress(entry.name, run.n_frames)
     rows = [
         row
         for name, folder in (sets or {}).items()
@@ -118,7 +118,11 @@ class _Asked:
 
 
 class Run:
-    """A benchmark that all contenders are taken through."""
+    """A benchmark that all contenders are taken through.
+
+    Attributes:
+        n_frames: Frames that were looked at.
+    """
 
     def __init__(
         self,
@@ -138,7 +142,7 @@ class Run:
         """
         self._benchmark, self._contenders = benchmark, contenders
         self._every, self._distance = every, distance
-        self._n_frames = 0
+        self.n_frames = 0
         n = len(benchmark.clips)
         self._asked: dict[str, list[_Asked]] = {
             stage: [
@@ -157,7 +161,7 @@ class Run:
             ClipError: The clip cannot be read.
         """
         for view in views(entry, self._every):
-            self._n_frames += 1
+            self.n_frames += 1
             if not view.amodal.any():
                 continue
             if view.counted.any():
@@ -177,7 +181,7 @@ class Run:
             benchmark=self._benchmark.name,
             version=self._benchmark.version,
             n_clips=len(relations),
-            n_frames=self._n_frames,
+            n_frames=self.n_frames,
             every=self._every,
             n_bootstrap=N_BOOTSTRAP,
             seed=_SEED,
@@ -200,8 +204,9 @@ class Run:
 
     def _masks(self, clip: int, view: View) -> None:
         for asked in self._asked[MASKS]:
-            said = asked.contender.runner.complete(view, asked.tally.seconds)
-            asked.tally.add(clip, mask_samples(*said, view.visible, view.amodal, view.present))
+            visible, amodal = asked.contender.runner.complete(view, asked.tally.seconds)
+            truth = (view.visible, view.amodal, view.present)
+            asked.tally.add(clip, mask_samples(visible, amodal, *truth))
 
     def _painting(self, clip: int, view: View) -> None:
         for side in np.flatnonzero(view.counted).tolist():

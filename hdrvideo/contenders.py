@@ -20,7 +20,7 @@ from hdrvideo.crop.segment import Hints, Segmenter, pair_square
 from hdrvideo.crop.take import Pyramid, take_crop, take_hands, to_tensor
 from hdrvideo.datatypes import F32, N_JOINTS, N_SIDES, U8, Bool, HandCrops
 from hdrvideo.frame.detmaps import REFERENCE_BONE_MM
-from hdrvideo.frame.hasm import Hasm, HandMasks
+from hdrvideo.frame.hasm import HandMasks, Hasm
 from hdrvideo.frame.hdrm import find_regions, paint_weight
 from hdrvideo.frame.stage import FrameStage, Painter
 from hdrvideo.geometry import F64, CropSquare, apply_affine, invert_affine, square_from_pose
@@ -228,7 +228,7 @@ def hull_of(visible: Bool) -> Bool:
 class HasmMasks:
     """HASM on the square round both hands: without hints, or told the true visible masks as hints.
 
-    What it is told to be seen is added to what it says, as PCNet-M adds it.
+    Where it is told, what is seen is as told, and what it says to be hidden is added to that.
     """
 
     def __init__(self, hasm: Hasm, *, told: bool) -> None:
@@ -241,7 +241,7 @@ class HasmMasks:
         """See :class:`MaskRunner`."""
         masks = timed(seconds, self._masks, view, self._hints(view) if self._told else None)
         if self._told:
-            masks = view.visible, masks[1] | view.visible
+            masks = view.visible, view.visible | (masks[1] & ~masks[0])
         self._last = view, masks
         return masks
 

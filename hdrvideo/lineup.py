@@ -14,8 +14,8 @@ from hdrvideo.build_rivals import (
     RIVALS,
     SIZES,
     build_mask_rival,
-    build_pair_rival,
     build_paint_rival,
+    build_pair_rival,
     own_cost,
     rival_cost,
 )
@@ -33,6 +33,7 @@ from hdrvideo.contenders import (
     as_seen,
     hull_of,
 )
+from hdrvideo.datatypes import N_SIDES
 from hdrvideo.errors import SettingsError
 from hdrvideo.frame.hasm import HandMasks
 from hdrvideo.frame.stage import FrameStage
@@ -55,6 +56,8 @@ _MASKED: Final = "one hand's crop, true masks"
 _PICTURE: Final = "the picture alone"
 _TRUE_SEEN: Final = "true visible masks"
 _TRUE_SEEN_RGB: Final = "the picture, true visible masks"
+_TOLD: Final = "told what is seen"
+_FOUND: Final = "picture alone"
 _HASM_SEEN: Final = "HASM's visible masks"
 # Gaps remain between predicted masks; see PCNet-M.
 _PREDICTED_GAP: Final = 3
@@ -162,8 +165,12 @@ def _shipped_and(own: Mapping[str, WeightsFile], net: str) -> list[WeightsFile |
     return [None, own[net]] if net in own else [None]
 
 
-def _plain(stage: str, name: str, given: str, runner: Any) -> Contender:
-    return Contender(Entrant(stage, name, PLAIN, given, "none"), runner)
+def _path(weights: WeightsFile | None) -> Path | None:
+    return None if weights is None else weights.path
+
+
+def _plain(stage: str, name: str, given: str, runner: Any, terms: str = "") -> Contender:
+    return Contender(Entrant(stage, name, PLAIN, given, "none", terms=terms), runner)
 
 
 def _both(entrant: Entrant, painter: str) -> Entrant:
@@ -198,7 +205,7 @@ def _pose(own: Mapping[str, WeightsFile], device: torch.device) -> list[Contende
         entrant = replace(row("SHPE alone", _CROP, "shpe", own["shpe"]), is_reference=True)
         found.append(Contender(entrant, CropPose(reader("own", "own", own["shpe"].path))))
     for weights in _shipped_and(own, "hasm"):
-        hasm = build_hasm(_ENGINE, device, weights and weights.path)
+        hasm = build_hasm(_ENGINE, device, _path(weights))
         entrant = row("HASM's joints", _PAIR, "hasm", weights)
         found.append(Contender(entrant, PairPose(hasm, hasm.resolution_px)))
     settings = Settings(shpe="landmark")
@@ -235,13 +242,13 @@ def _masks(
     found = []
     alone: HasmMasks | None = None
     for weights in _shipped_and(own, "hasm"):
-        hasm = build_hasm(_ENGINE, device, weights and weights.path)
+        hasm = build_hasm(_ENGINE, device, _path(weights))
         for told in (True, False):
             name = "HASM, told what is seen" if told else "HASM, picture alone"
             entrant = _ours(MASKS, name, _TRUE_SEEN_RGB if told else _PICTURE, "hasm", weights)
             runner = HasmMasks(hasm, told=told)
-            is_reference = told or weights is None
-            found.append(Contender(replace(entrant, is_reference=is_reference), runner))
+            terms = _TOLD if told else _FOUND
+            found.append(Contender(replace(entrant, terms=terms, is_reference=True), runner))
             if weights is None and not told:
                 alone = runner
     for name in _in(MASKS):
@@ -249,8 +256,8 @@ def _masks(
             found.append(_mask_rival(name, rivals.get(name), source, device))
     return [
         *found,
-        _plain(MASKS, "what is seen, as it is", _TRUE_SEEN, PlainMasks(as_seen)),
-        _plain(MASKS, "convex hull of what is seen", _TRUE_SEEN, PlainMasks(hull_of)),
+        _plain(MASKS, "what is seen, as it is", _TRUE_SEEN, PlainMasks(as_seen), _TOLD),
+        _plain(MASKS, "convex hull of what is seen", _TRUE_SEEN, PlainMasks(hull_of), _TOLD),
     ]
 
 
@@ -261,6 +268,12 @@ def _mask_rival(
     if name == "human_deocclusion":
         given = f"the picture, {given}"
     entrant = _rival(name, MASKS, given, weights)
+    # Both hands are completed.
+    entrant = replace(
+        entrant,
+        terms=_TOLD if source is None else _FOUND,
+        multiply_adds=N_SIDES * (entrant.multiply_adds or 0),
+    )
     if source is not None:
         entrant = replace(entrant, name=f"{entrant.name} after HASM")
     if weights is None:
@@ -283,7 +296,7 @@ def _painting(own: Mapping[str, WeightsFile], device: torch.device) -> list[Cont
     found = []
     for weights in _shipped_and(own, "hdrm"):
         entrant = replace(_ours(PAINTING, "HDRM", _MASKED, "hdrm", weights), is_reference=True)
-        painter = build_hdrm(_ENGINE, device, weights and weights.path)
+        painter = build_hdrm(_ENGINE, device, _path(weights))
         found.append(Contender(entrant, NetPaint(painter)))
     return found
 

@@ -25,7 +25,7 @@ PAINTING: Final = "painting"
 STAGES: Final = (POSE, MASKS, PAINTING)
 OURS: Final = "ours"
 RIVAL: Final = "rival"
-PLAIN: Final = "plain"
+PLAIN: Final = "baseline"
 KINDS: Final = (OURS, RIVAL, PLAIN)
 INTERACTING: Final = "interacting"
 # Clips of each group, by their relation.
@@ -34,9 +34,9 @@ GROUPS: Final = {
     INTERACTING: ("touching", "crossing", "interlocked"),
     **{name: (name,) for name in RELATIONS if name != "none"},
 }
-AHEAD: Final = "ours ahead"
-BEHIND: Final = "ours behind"
-LEVEL_WITH: Final = "not told apart"
+BETTER: Final = "better"
+WORSE: Final = "worse"
+ALIKE: Final = "not told apart"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Measure:
         is_better: ``higher`` or ``lower``.
         digits: Behind the point.
         text: What it is, in a line.
+        decides: Differences in it are told, and who is ahead.
     """
 
     stage: str
@@ -60,75 +61,85 @@ class Measure:
     is_better: str
     digits: int
     text: str
+    decides: bool = False
 
 
 PERCEPTUAL: Final = "bare_hole_squeezenet_distance"
-# The first of each stage is the one that decides who is ahead.
+# The first three of a stage that have values are drawn.
 MEASURES: Final = (
     Measure(
-        *(POSE, "mpjpe_wrist_20j_lifted_mm", "MPJPE", "mm", "lower", 1),
-        "mean distance of the 20 joints beside the wrist, wrists together, every system's joints "
-        "put into the true camera alike, with an adult's bones (as `annotate` and `validate set`)",
-    ),
-    Measure(
-        *(POSE, "mpjpe_wrist_20j_as_said_mm", "MPJPE as said", "mm", "lower", 1),
-        "the same of the joints in the size that the system itself gives the hand",
+        *(POSE, "mpjpe_wrist_20j_mm", "MPJPE", "mm", "lower", 1),
+        "mean distance of the 20 joints beside the wrist, wrists together, nothing scaled: joints "
+        "in space as the system says them",
+        decides=True,
     ),
     Measure(
         *(POSE, "pa_mpjpe_21j_mm", "PA-MPJPE", "mm", "lower", 1),
-        "mean distance of the 21 joints as said, after Procrustes with scale, no reflection",
+        "mean distance of the 21 joints after Procrustes with scale, no reflection",
+        decides=True,
     ),
     Measure(
         *(POSE, "epe_palm_pct", "2D error", "% of palm", "lower", 1),
         "mean distance of the 21 joints in the picture, in the palm's length at its depth",
+        decides=True,
     ),
     Measure(
         *(POSE, "pck_0.2palm_pct", "PCK@0.2", "%", "higher", 1),
         "joints within 0.2 palm lengths in the picture",
     ),
     Measure(
+        *(POSE, "mpjpe_wrist_20j_lifted_mm", "MPJPE, lifted", "mm", "lower", 1),
+        "as MPJPE, but every system's joints are first put into the true camera alike, with an "
+        "adult's bones and where they lie in the picture, as `annotate` and `validate set` do",
+    ),
+    Measure(
         *(POSE, "mrrpe_mm", "MRRPE", "mm", "lower", 0),
-        "error of the way from the right to the left wrist, of pairs in the true camera; the way "
-        "is the lift's, or the net's own where it tells one",
+        "error of the way from the right to the left wrist, lifted; its depth is the lift's, or "
+        "the net's own where it tells one (InterNet, HASM)",
     ),
     Measure(
         *(MASKS, "mask_iou_hidden_5pct", "IoU hidden part", "0-1", "higher", 3),
         "intersection over union of the hidden part (the whole without the seen part that was "
-        "given, or that the system says) of hands that are 5 % hidden or more",
+        "told, or that the system says) of hands that are 5 % hidden or more",
+        decides=True,
     ),
     Measure(
-        *(MASKS, "mask_iou_amodal", "IoU whole hand", "0-1", "higher", 3),
-        "intersection over union of the whole hand's mask, by side",
+        *(MASKS, "mask_iou_amodal_hidden_5pct", "IoU whole, of hidden", "0-1", "higher", 3),
+        "intersection over union of the whole hand's mask, of the same hands",
+        decides=True,
     ),
     Measure(
-        *(MASKS, "mask_iou_amodal_hidden_5pct", "IoU whole, hidden 5 %", "0-1", "higher", 3),
-        "the same of hands that are 5 % hidden or more",
+        *(MASKS, "mask_iou_amodal", "IoU whole, of all", "0-1", "higher", 3),
+        "the same of all hands, hidden or not",
     ),
     Measure(
         *(PAINTING, "bare_hole_l1", "L1 hidden part", "0-1", "lower", 4),
-        "mean absolute colour difference in the hand's hidden part, of hands 5 % hidden or more",
+        "mean absolute colour difference in the hand's hidden part",
+        decides=True,
     ),
     Measure(
         *(PAINTING, "bare_hole_psnr_db", "PSNR hidden part", "dB", "higher", 2),
         "peak signal-to-noise ratio there, mean over hands",
     ),
     Measure(
-        *(PAINTING, "bare_hole_laplacian", "Laplacian", "distance", "lower", 4),
-        "difference of the Laplacian pyramids of 4 levels there: detail",
-    ),
-    Measure(
         *(PAINTING, PERCEPTUAL, "SqueezeNet", "distance", "lower", 4),
         "distance of SqueezeNet 1.0's features there; not LPIPS",
+        decides=True,
+    ),
+    Measure(
+        *(PAINTING, "bare_hole_laplacian", "Laplacian", "distance", "lower", 4),
+        "difference of the Laplacian pyramids of 4 levels there: detail",
+        decides=True,
     ),
     Measure(
         *(PAINTING, "bare_removed_l1", "L1 removed", "0-1", "lower", 4),
-        "mean absolute colour difference where the other hand is seen, of the same hands",
+        "mean absolute colour difference where the other hand is seen",
     ),
 )
 
 
 def measures_of(stage: str) -> tuple[Measure, ...]:
-    """Give a stage's measures, the deciding one first."""
+    """Give a stage's measures, in their order."""
     return tuple(measure for measure in MEASURES if measure.stage == stage)
 
 
@@ -139,13 +150,14 @@ class Entrant:
     Attributes:
         stage: One of :data:`STAGES`.
         name: Its own within the stage.
-        kind: One of :data:`KINDS`; ``plain`` = a way without a net, to compare with.
+        kind: One of :data:`KINDS`; a baseline is what ours stands on, or a way without a net.
         given: What it is told and looks at.
         weights: ``shipped``, a file's name, ``not given``, or ``none`` (there is no net).
         trained_on: Pictures or steps that the weights are known to have been taught with, in
             words; empty = not known.
         parameters: Of its nets; None = there is no net.
-        multiply_adds: For one picture; likewise.
+        multiply_adds: Of a call: one hand's crop, or both hands; likewise.
+        terms: Entrants of a stage that know the same are compared; those of other terms are not.
         is_reference: One of ours that the others are compared with.
     """
 
@@ -157,6 +169,7 @@ class Entrant:
     trained_on: str = ""
     parameters: int | None = None
     multiply_adds: int | None = None
+    terms: str = ""
     is_reference: bool = False
 
     def __post_init__(self) -> None:
@@ -226,8 +239,8 @@ class Standing:
         entrant: Whose.
         ms: Median milliseconds of a call; NaN = it was not run.
         cells: By group, then by the measure's name; empty = it was not run.
-        lead: By reference's name, group and measure's name: the entrant's value less the
-            reference's, over the same clips; its samples are the entrant's.
+        lead: By the name of a reference of the same terms, group and measure's name: the entrant's
+            value less the reference's, over the same clips; its samples are the entrant's.
     """
 
     entrant: Entrant
@@ -257,7 +270,7 @@ def standings(
         SettingsError: ``n_bootstrap`` is negative.
     """
     found: list[Standing] = []
-    references = [e.name for e in entrants if e.is_reference and e.name in tallies]
+    references = [e for e in entrants if e.is_reference and e.name in tallies]
     rows = {
         group: [c for c, relation in enumerate(relations) if relation in members]
         for group, members in GROUPS.items()
@@ -269,7 +282,10 @@ def standings(
             found.append(Standing(entrant, math.nan, {}, {}))
             continue
         names = [measure.name for measure in measures_of(entrant.stage)]
-        cells, lead = {}, {name: {} for name in references if name != entrant.name}
+        cells: dict[str, dict[str, Cell]] = {}
+        lead: dict[str, dict[str, dict[str, Cell]]] = {
+            e.name: {} for e in references if e != entrant and e.terms == entrant.terms
+        }
         for group, clips in rows.items():
             cells[group] = _cells(names, tally, None, clips, n_bootstrap, seed)
             for name, groups in lead.items():
@@ -307,16 +323,17 @@ def _cells(
 
 
 def verdict(measure: Measure, lead: Cell) -> str:
-    """Say who is ahead by a difference to ours: one of three, or nothing where there is no interval.
+    """Say how an entrant stands to a reference; nothing where there is no interval.
 
     Args:
         measure: What was measured.
-        lead: The other's value less ours.
+        lead: The entrant's value less the reference's.
+
+    Returns:
+        :data:`BETTER` or :data:`WORSE` where the interval leaves 0 out, else :data:`ALIKE`.
     """
     if not (math.isfinite(lead.low) and math.isfinite(lead.high)):
         return ""
-    worse = 1 if measure.is_better == "lower" else -1
-    low, high = sorted((worse * lead.low, worse * lead.high))
-    if low > 0:
-        return AHEAD
-    return BEHIND if high < 0 else LEVEL_WITH
+    if lead.low <= 0 <= lead.high:
+        return ALIKE
+    return BETTER if (lead.low > 0) == (measure.is_better == "higher") else WORSE

@@ -53,7 +53,7 @@ def pose_samples(
     way[0] = wrist_to_wrist_error(xyz_cam_mm, true_xyz_cam_mm)
     columns = {
         "mpjpe_wrist_20j_lifted_mm": _mean20(xyz_cam_mm, true_xyz_cam_mm),
-        "mpjpe_wrist_20j_as_said_mm": _mean20(xyz_said_mm, true_xyz_cam_mm),
+        "mpjpe_wrist_20j_mm": _mean20(xyz_said_mm, true_xyz_cam_mm),
         "pa_mpjpe_21j_mm": joint_distance(aligned, true_xyz_cam_mm).mean(axis=-1),
         "epe_palm_pct": 100 * palms.mean(axis=-1),
         "pck_0.2palm_pct": 100 * share_within(palms, PCK_PALMS),
@@ -124,8 +124,8 @@ def paint_samples(
         PERCEPTUAL: np.nan,
     }
     if distance is not None and hole.any():
-        pictures = (torch.from_numpy(np.asarray(a, np.float32))[None] for a in (painted, true))
-        columns[PERCEPTUAL] = float(distance(*pictures, torch.from_numpy(hole)[None, None]))
+        said, wanted = (torch.from_numpy(np.asarray(a, np.float32))[None] for a in (painted, true))
+        columns[PERCEPTUAL] = float(distance(said, wanted, torch.from_numpy(hole)[None, None]))
     return _ordered(PAINTING, {name: np.array([value]) for name, value in columns.items()})
 
 
