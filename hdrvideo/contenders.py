@@ -228,7 +228,8 @@ def hull_of(visible: Bool) -> Bool:
 class HasmMasks:
     """HASM on the square round both hands: without hints, or told the true visible masks as hints.
 
-    Where it is told, what is seen is as told, and what it says to be hidden is added to that.
+    Where it is told, what is seen is as told; added is what it says to be hidden, and what it says
+    to be of the hand where the other one was told to be seen.
     """
 
     def __init__(self, hasm: Hasm, *, told: bool) -> None:
@@ -241,7 +242,9 @@ class HasmMasks:
         """See :class:`MaskRunner`."""
         masks = timed(seconds, self._masks, view, self._hints(view) if self._told else None)
         if self._told:
-            masks = view.visible, view.visible | (masks[1] & ~masks[0])
+            seen, whole = masks
+            hidden = whole & (~seen | view.visible[::-1])
+            masks = view.visible, view.visible | hidden
         self._last = view, masks
         return masks
 

@@ -125,8 +125,8 @@ def _band(rows: Sequence[Standing], stage: str, title: str) -> U8:
         colour = _COLOURS[standing.entrant.kind]
         entrant = standing.entrant
         _write(band, entrant.name, (20, y + 21), 0.58, colour, room=_NAME - 30)
-        told = ", ".join(text for text in (entrant.weights, entrant.trained_on) if text)
-        _write(band, f"weights: {told}", (20, y + 39), 0.4, _FAINT, room=_NAME - 30)
+        told = ", ".join(t for t in (entrant.weights, entrant.trained_on.split(" (")[0]) if t)
+        _write(band, f"weights: {told}", (20, y + 39), 0.42, _FAINT, room=_NAME - 30)
         _write(band, _costs(standing), (_NAME, y + 29), 0.5, _INK)
     drawn = [m for m in measures_of(stage) if any(_known(s, m) for s in rows)][:_PANELS]
     for place, measure in enumerate(drawn):

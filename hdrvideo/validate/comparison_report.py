@@ -36,8 +36,8 @@ TITLES: Final = {
 }
 PROTOCOLS: Final = {
     POSE: "Each hand that counts (present, 7 joints or more in the picture) is read from the "
-    "square round its true joints, or both from the square round both whole masks. The camera is the "
-    "true one. A sample (n) is a hand; of MRRPE a frame with both.",
+    "square round its true joints, or both from the square round both whole masks. The camera "
+    "is the true one. A sample (n) is a hand; of MRRPE a frame with both.",
     MASKS: "Whole masks in frame pixels of all hands that are in the picture, by side, cut at one "
     "half. Systems that are told the true visible masks complete them; those that look at the "
     "picture alone, or stand behind HASM on the picture alone, have to find the hands and their "
