@@ -130,9 +130,7 @@ def test_masks_by_hand():
     some = mask_samples(visible, whole, visible, amodal, present)
     np.testing.assert_allclose(column(some, MASKS, "mask_iou_hidden_5pct"), [np.nan, 0.5])
     np.testing.assert_allclose(column(some, MASKS, "mask_iou_amodal"), [1, 0.75])
-    np.testing.assert_allclose(
-        column(some, MASKS, "mask_iou_amodal_hidden_5pct"), [np.nan, 0.75]
-    )
+    np.testing.assert_allclose(column(some, MASKS, "mask_iou_amodal_hidden_5pct"), [np.nan, 0.75])
     absent = mask_samples(visible, whole, visible, amodal, ~present)
     assert np.isnan(absent).all()
 
@@ -274,7 +272,9 @@ def test_verdicts_name_the_rivals_that_were_run():
     assert masks == "masks, interacting hands, **us**: IoU hidden part: behind them."
     assert painting.endswith("L1 hidden part: ahead of them.")
     alone = replace(compared(), standings=tuple(standing_of([US], {"us": tally(1, 2)})))
-    assert alone.verdicts() == ["pose, interacting hands, **us**: no rival was run to compare with."]
+    assert alone.verdicts() == [
+        "pose, interacting hands, **us**: no rival was run to compare with."
+    ]
 
 
 def test_nothing_but_names_can_be_drawn_too(tmp_path):
