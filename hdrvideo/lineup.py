@@ -100,15 +100,17 @@ def weights_file(path: Path) -> WeightsFile:
     step = read_note(path, "step")
     try:
         told = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))
-        task = told["task"]
-        size, batch = task["made_as"].get("size", "small"), task.get("batch")
+        made, batch = dict(told["task"]["made_as"]), told["task"].get("batch")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        size, batch = "small", None
+        made, batch = {}, None
     words = ""
     if isinstance(step, int):
         words = f"{step} steps"
         if isinstance(batch, int):
             words = f"{step * batch} pictures ({step} steps of {batch})"
+        begun = [str(made[key]) for key in ("start", "trunk") if made.get(key, "none") != "none"]
+        words += "".join(f", begun with {Path(name).stem}" for name in begun)
+    size = made.get("size")
     return WeightsFile(path, words, size if size in SIZES else "small")
 
 

@@ -30,7 +30,7 @@ from hdrvideo.errors import SettingsError, WeightsError, WriteError
 from hdrvideo.frame.hdrm import find_regions
 from hdrvideo.geometry import apply_affine, invert_affine
 from hdrvideo.handmodel import HandModel
-from hdrvideo.lineup import OUR_NETS, weights_file
+from hdrvideo.lineup import weights_file
 from hdrvideo.rivals import internet, minimal_hand
 from hdrvideo.rivals.human_deocclusion import HumanDeocclusion
 from hdrvideo.rivals.pcnet_mask import PcnetMaskNet
@@ -91,7 +91,7 @@ def weights(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(bench, weights, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    ours = {name: weights_path(name) for name in OUR_NETS}
+    ours = {name: weights_path(name) for name in ("hasm", "hdrm")}
     return compare(bench, out, rivals=weights, ours=ours, every=2, device="cpu"), out
 
 
@@ -248,9 +248,8 @@ def test_other_weights_of_ours_stand_beside_the_shipped_ones(made):
     comparison, _ = made
     given = [s for s in comparison.standings if s.entrant.weights.startswith("weights/")]
     assert [s.entrant.name for s in given] == [
-        *("SHPE alone, given weights", "HASM's joints, given weights"),
-        *("HASM, told what is seen, given weights", "HASM, picture alone, given weights"),
-        "HDRM, given weights",
+        *("HASM's joints, given weights", "HASM, told what is seen, given weights"),
+        *("HASM, picture alone, given weights", "HDRM, given weights"),
     ]
     # They are the shipped ones, so nothing tells them apart.
     painted = given[-1].lead["HDRM"]["all"]["bare_hole_l1"]
@@ -317,7 +316,19 @@ def test_wrong_weights_are_refused(bench, weights, tmp_path):
         compare(bench, tmp_path, rivals={"internet": tmp_path / "gone"}, device="cpu")
     with pytest.raises(WeightsError, match="do not fit"):
         compare(bench, tmp_path, rivals={"internet": weights["pcnet_mask"]}, device="cpu")
+
+
+def test_what_weights_say_of_themselves(weights, tmp_path):
     assert weights_file(weights["internet"]).size == "small"
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(weights["internet"].read_bytes())
+    told = {"task": {"made_as": {"size": "paper", "trunk": "a/lite0.safetensors"}, "batch": 8}}
+    (tmp_path / "settings.json").write_text(json.dumps(told))
+    said = weights_file(path)
+    assert said.trained_on == "4800 pictures (600 steps of 8), begun with lite0"
+    assert (said.size, said.label) == ("paper", f"{tmp_path.name}/best.safetensors")
+    (tmp_path / "settings.json").write_text("[]")
+    assert weights_file(path).trained_on == "600 steps"
 
 
 def test_files_that_are_there_stay(made, bench):

@@ -98,7 +98,7 @@ def test_a_perfect_reading_and_one_that_is_off_by_a_known_amount():
     np.testing.assert_allclose(column(samples, POSE, "mrrpe_mm"), [0, np.nan])
     off = xyz + np.where(np.arange(21) == 0, 0, 6.0)[:, None] * [1, 0, 0]
     moved = xyz + np.array([[3.0, 0, 0], [0, 4.0, 0]])[:, None]
-    samples = pose_samples(uv + [0.3 * palm[0], 0], moved, off, uv, xyz, palm)
+    samples = pose_samples(uv + np.array([0.3 * palm[0], 0]), moved, off, uv, xyz, palm)
     np.testing.assert_allclose(column(samples, POSE, "mpjpe_wrist_20j_mm"), 6)
     np.testing.assert_allclose(column(samples, POSE, "mpjpe_wrist_20j_lifted_mm"), 0, atol=1e-6)
     np.testing.assert_allclose(column(samples, POSE, "epe_palm_pct")[0], 30)
