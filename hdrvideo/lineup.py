@@ -172,7 +172,7 @@ def _path(weights: WeightsFile | None) -> Path | None:
 
 
 def _plain(stage: str, name: str, given: str, runner: Any, terms: str = "") -> Contender:
-    return Contender(Entrant(stage, name, PLAIN, given, "none", terms=terms), runner)
+    return Contender(Entrant(stage, name, PLAIN, given, "none", terms=(terms,)), runner)
 
 
 def _both(entrant: Entrant, painter: str) -> Entrant:
@@ -209,6 +209,7 @@ def _pose(own: Mapping[str, WeightsFile], device: torch.device) -> list[Contende
     for weights in _shipped_and(own, "hasm"):
         hasm = build_hasm(_ENGINE, device, _path(weights))
         entrant = row("HASM's joints", _PAIR, "hasm", weights)
+        entrant = replace(entrant, terms=(_PAIR,), is_reference=True)
         found.append(Contender(entrant, PairPose(hasm, hasm.resolution_px)))
     settings = Settings(shpe="landmark")
     stage = FrameStage(shpe=build_shpe(settings, _ENGINE, device), device=device)
@@ -229,6 +230,9 @@ def _rival(name: str, stage: str, given: str, weights: WeightsFile | None) -> En
 
 def _pose_rival(name: str, weights: WeightsFile | None, device: torch.device) -> Contender:
     entrant = _rival(name, POSE, _PAIR if name == "internet" else _CROP, weights)
+    if name == "internet":
+        # Beside the one that sees what it sees, and beside those that it is to replace.
+        entrant = replace(entrant, terms=("", _PAIR))
     if weights is None:
         return Contender(entrant, None)
     if name == "internet":
@@ -249,7 +253,7 @@ def _masks(
             name = "HASM, told what is seen" if told else "HASM, picture alone"
             entrant = _ours(MASKS, name, _TRUE_SEEN_RGB if told else _PICTURE, "hasm", weights)
             runner = HasmMasks(hasm, told=told)
-            terms = _TOLD if told else _FOUND
+            terms = (_TOLD if told else _FOUND,)
             found.append(Contender(replace(entrant, terms=terms, is_reference=True), runner))
             if weights is None and not told:
                 alone = runner
@@ -273,7 +277,7 @@ def _mask_rival(
     # Both hands are completed.
     entrant = replace(
         entrant,
-        terms=_TOLD if source is None else _FOUND,
+        terms=(_TOLD if source is None else _FOUND,),
         multiply_adds=N_SIDES * (entrant.multiply_adds or 0),
     )
     if source is not None:

@@ -41,7 +41,7 @@ from hdrvideo.validate.match import palm_length_px
 from hdrvideo.validate.set_scores import SetScore
 
 RELATIONS = ("touching", "crossing", "interlocked", "apart", "none")
-US = Entrant(POSE, "us", OURS, "a crop", "shipped", "", 2_500_000, 1_000_000_000, "", True)
+US = Entrant(POSE, "us", OURS, "a crop", "shipped", "", 2_500_000, 1_000_000_000, ("",), True)
 THEM = Entrant(POSE, "them", RIVAL, "a crop", "a/b.safetensors", "9600 pictures (600 steps of 16)")
 GONE = Entrant(POSE, "gone", RIVAL, "a crop", "not given", "", 1_000_000, 500_000_000)
 
@@ -199,9 +199,12 @@ def test_the_same_seed_gives_the_same_interval():
 
 
 def test_entrants_of_other_terms_are_not_compared():
-    other = replace(THEM, terms="told more")
+    other = replace(THEM, terms=("told more",))
     _, them = standing_of([US, other], {"us": tally(1, 2), "them": tally(3, 4)})
     assert them.lead == {}
+    both = replace(THEM, terms=("", "told more"))
+    _, them = standing_of([US, both], {"us": tally(1, 2), "them": tally(3, 4)})
+    assert set(them.lead) == {"us"}
 
 
 def test_one_that_was_not_run_has_no_scores():

@@ -157,7 +157,7 @@ class Entrant:
             words; empty = not known.
         parameters: Of its nets; None = there is no net.
         multiply_adds: Of a call: one hand's crop, or both hands; likewise.
-        terms: Entrants of a stage that know the same are compared; those of other terms are not.
+        terms: What it knows; entrants of a stage that share none of these are not compared.
         is_reference: One of ours that the others are compared with.
     """
 
@@ -169,7 +169,7 @@ class Entrant:
     trained_on: str = ""
     parameters: int | None = None
     multiply_adds: int | None = None
-    terms: str = ""
+    terms: tuple[str, ...] = ("",)
     is_reference: bool = False
 
     def __post_init__(self) -> None:
@@ -239,7 +239,7 @@ class Standing:
         entrant: Whose.
         ms: Median milliseconds of a call; NaN = it was not run.
         cells: By group, then by the measure's name; empty = it was not run.
-        lead: By the name of a reference of the same terms, group and measure's name: the entrant's
+        lead: By the name of a reference on shared terms, group and measure's name: the entrant's
             value less the reference's, over the same clips; its samples are the entrant's.
     """
 
@@ -284,7 +284,7 @@ def standings(
         names = [measure.name for measure in measures_of(entrant.stage)]
         cells: dict[str, dict[str, Cell]] = {}
         lead: dict[str, dict[str, dict[str, Cell]]] = {
-            e.name: {} for e in references if e != entrant and e.terms == entrant.terms
+            e.name: {} for e in references if e != entrant and set(e.terms) & set(entrant.terms)
         }
         for group, clips in rows.items():
             cells[group] = _cells(names, tally, None, clips, n_bootstrap, seed)
