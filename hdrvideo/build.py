@@ -1,4 +1,8 @@
-"""Settings and weights to ready parts: the only place where nets are put together."""
+"""Settings and weights to ready parts: the only place where nets are put together.
+
+The rivals that paint and complete masks, which only a comparison needs, are in
+:mod:`hdrvideo.build_rivals`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +64,14 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if has_cuda and name != "cpu" else "cpu")
 
 
-def build_net(name: str, net: nn.Module, device: torch.device) -> nn.Module:
-    """Load shipped weights into a net and make it ready for inference, channels last."""
-    load_weights(net, weights_path(name))
+def build_net(
+    name: str, net: nn.Module, device: torch.device, path: Path | None = None
+) -> nn.Module:
+    """Load weights into a net, the shipped ones unless a path is given, and make it ready.
+
+    It is for inference then, and channels last.
+    """
+    load_weights(net, path or weights_path(name))
     return ready(net, device)
 
 
@@ -106,18 +115,13 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
     palm = make_runner(palm_net, engine, resolution_px=PalmNet.RESOLUTION_PX)
     segmenter = None
     if settings.hasm != "off":
-        hasm = make_runner(
-            HasmReader(build_net("hasm", HasmNet(), device)).eval(),
-            engine,
-            resolution_px=HasmNet.RESOLUTION_PX,
-            n_channels=HasmNet.CHANNELS,
-        )
-        segmenter = Segmenter(Hasm(hasm, device=device), resolution_px=HasmNet.RESOLUTION_PX)
+        hasm = build_hasm(engine, device)
+        segmenter = Segmenter(hasm, resolution_px=hasm.resolution_px)
     painters: dict[str, Any] = {}
     if settings.paints and settings.memory == "on":
         painters["steady"] = _build_steady(engine, device)
     elif settings.paints:
-        painters["hdrm"] = _build_hdrm(engine, device)
+        painters["hdrm"] = build_hdrm(engine, device)
     is_plain = settings.refine == "off" or settings.motion.causal
     return Parts(
         finder=PalmFinder(palm, device=device, min_score=settings.find.min_score),
@@ -197,7 +201,13 @@ def refiner_form(path: Path) -> RefineForm | None:
 
 
 def build_rival(
-    name: str, path: Path, *, size: str = "small", device: torch.device, engine: str = "torch"
+    name: str,
+    path: Path,
+    *,
+    size: str = "small",
+    device: torch.device,
+    engine: str = "torch",
+    hands_given: bool = False,
 ) -> Shpe:
     """Load a rival's weights, to read a hand's joints in the place of SHPE.
 
@@ -207,6 +217,8 @@ def build_rival(
         size: ``small`` or ``paper``.
         device: Where it runs.
         engine: What runs it: ``torch`` or ``openvino``.
+        hands_given: Every crop shows a hand of its own side, so nothing need tell presence and
+            side of HandOccNet's and minimal-hand's: they are 1, and no time is spent on them.
 
     Raises:
         SettingsError: There is no such rival, or no such size.
@@ -233,16 +245,51 @@ def build_rival(
     poser: Net = minimal_hand.MinimalPoser(runner, net)
     if isinstance(net, handoccnet.HandOccNet):
         poser = handoccnet.HandOccPoser(runner, HandModel().to(device))
-    judge = make_runner(
-        build_net("landmark", LandmarkNet(), device),
-        engine,
-        resolution_px=LandmarkNet.RESOLUTION_PX,
-    )
+    judge: Net = _given
+    if not hands_given:
+        landmark = build_net("landmark", LandmarkNet(), device)
+        judge = make_runner(landmark, engine, resolution_px=LandmarkNet.RESOLUTION_PX)
     return JudgedShpe(poser, resolution_px=resolution_px, judge=judge)
 
 
-def _build_hdrm(engine: str, device: torch.device) -> Hdrm:
-    net, size = build_net("hdrm", HdrmNet(SMALL), device), SMALL.resolution_px
+def _given(rgb: torch.Tensor) -> tuple[Any, ...]:
+    """Say of crops what a landmark net says, where hands are given."""
+    sure = rgb.new_ones(len(rgb))
+    return None, sure, sure, None
+
+
+def build_hasm(engine: str, device: torch.device, path: Path | None = None) -> Hasm:
+    """Load the segmentation of both hands.
+
+    Args:
+        engine: What runs it; see :func:`hdrvideo.engine.pick_engine`.
+        device: Where it runs.
+        path: Its weights; None = those that are shipped.
+
+    Raises:
+        WeightsError: Weights are missing or damaged, or do not fit.
+    """
+    runner = make_runner(
+        HasmReader(build_net("hasm", HasmNet(), device, path)).eval(),
+        engine,
+        resolution_px=HasmNet.RESOLUTION_PX,
+        n_channels=HasmNet.CHANNELS,
+    )
+    return Hasm(runner, device=device)
+
+
+def build_hdrm(engine: str, device: torch.device, path: Path | None = None) -> Hdrm:
+    """Load the painter of whole, single hands that looks at each frame by itself.
+
+    Args:
+        engine: What runs it; see :func:`hdrvideo.engine.pick_engine`.
+        device: Where it runs.
+        path: Its weights; None = those that are shipped.
+
+    Raises:
+        WeightsError: Weights are missing or damaged, or do not fit.
+    """
+    net, size = build_net("hdrm", HdrmNet(SMALL), device, path), SMALL.resolution_px
     runner = make_runner(net, engine, resolution_px=size, n_channels=N_CHANNELS)
     return Hdrm(runner, resolution_px=size, device=device)
 

@@ -304,3 +304,66 @@ def validate_set(
         )
     say(scores_table(scores).rstrip())
     say(str(out / readset.PREDICTIONS))
+
+
+@validate_app.command("table")
+def validate_table(
+    benchmark: Annotated[Path, typer.Argument(help="Folder made by `hdrvideo synth benchmark`.")],
+    out: OutFolder,
+    rival: Annotated[
+        list[str] | None,
+        typer.Option("--rival", help="NAME=FILE, a rival's weights; see docs/benchmark.md."),
+    ] = None,
+    ours: Annotated[
+        list[str] | None,
+        typer.Option("--ours", help="NAME=FILE, other weights of ours: shpe, hasm or hdrm."),
+    ] = None,
+    every: Annotated[int, typer.Option("--every", help="Look at every so many frames.")] = 1,
+    data_set: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=FOLDER, a data set to be read, too; docs/datasets.md."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Read so many samples of each set.")
+    ] = None,
+    perceptual_weights: Annotated[
+        Path | None,
+        typer.Option("--perceptual-weights", help="SqueezeNet 1.0 (.npz), to judge painting with."),
+    ] = None,
+    device: DeviceOption = Device.auto,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare our stages with every rival, hands given; write OUT/table.md, .json and .png."""
+    from hdrvideo.comparing import compare
+    from hdrvideo.validate.comparison_report import FILES
+
+    with show_progress("table", None) as on_progress:
+        made = compare(
+            *(benchmark, out),
+            rivals=_paths("--rival", rival),
+            ours=_paths("--ours", ours),
+            every=every,
+            sets=_paths("--set", data_set),
+            limit=limit,
+            perceptual_weights=perceptual_weights,
+            device=device.value,
+            overwrite=overwrite,
+            on_progress=on_progress,
+        )
+    for line in made.verdicts():
+        say(line)
+    for name in FILES:
+        say(str(out / name))
+
+
+def _paths(option: str, given: list[str] | None) -> dict[str, Path]:
+    """Read NAME=PATH words."""
+    found: dict[str, Path] = {}
+    for word in given or []:
+        name, equals, path = word.partition("=")
+        if not (name and equals and path):
+            raise SettingsError(f"{option} is {word!r}, expected NAME=PATH")
+        if name in found:
+            raise SettingsError(f"{option} names {name} twice; name it once")
+        found[name] = Path(path)
+    return found
