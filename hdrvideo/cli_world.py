@@ -281,10 +281,17 @@ def validate_set(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Of our own SHPE, small size.")
     ] = None,
+    rival: Annotated[
+        str | None,
+        typer.Option("--rival", help="Read with internet, handoccnet or minimal_hand=WEIGHTS."),
+    ] = None,
+    rival_size: Annotated[
+        str, typer.Option("--rival-size", help="Of the rival: small or paper.")
+    ] = "small",
     device: DeviceOption = Device.auto,
     overwrite: Overwrite = False,
 ) -> None:
-    """Read a data set's labelled hands; leave predictions, labels and plain scores in OUT."""
+    """Read a data set's labelled hands; leave predictions and scores by its protocols in OUT."""
     from hdrvideo import readset
     from hdrvideo.config import load_settings
     from hdrvideo.validate.set_scores import scores_table
@@ -298,9 +305,21 @@ def validate_set(
             only_there=only_there,
             settings=load_settings(config) if config else None,
             weights=weights,
+            rival=None if rival is None else _rival(rival),
+            rival_size=rival_size,
             device=device.value,
             overwrite=overwrite,
             on_progress=partial(on_progress, "reading"),
         )
     say(scores_table(scores).rstrip())
+    say((out / "protocols.md").read_text(encoding="utf-8").rstrip())
     say(str(out / readset.PREDICTIONS))
+
+
+def _rival(text: str) -> tuple[str, Path]:
+    name, is_told, path = text.partition("=")
+    if not (name and is_told and path):
+        raise SettingsError(
+            f"--rival is {text!r}, expected NAME=FILE such as internet=best.safetensors"
+        )
+    return name, Path(path)

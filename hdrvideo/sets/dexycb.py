@@ -96,11 +96,17 @@ class DexYcb(HandSet):
         self._only_there = only_there
         super().__init__(root, split, only_there=only_there)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all samples of all the split's subjects are there, none left out."""
+        return super().is_whole and self._n_folders == len(_PARTS[self.split].subjects)
+
     def _read(self) -> None:
         part = _PARTS[self.split]
         folders = [self.root / SUBJECTS[k] for k in part.subjects]
         if self._only_there and any(folder.is_dir() for folder in folders):
             folders = [folder for folder in folders if folder.is_dir()]
+        self._n_folders = len(folders)
         self._cameras = [CAMERAS[k] for k in part.cameras]
         lenses = self.root / "calibration" / "intrinsics"
         files = [lenses / f"{camera}_640x480.yml" for camera in self._cameras]
