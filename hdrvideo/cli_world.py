@@ -294,6 +294,7 @@ def validate_set(
     """Read a data set's labelled hands; leave predictions and scores by its protocols in OUT."""
     from hdrvideo import readset
     from hdrvideo.config import load_settings
+    from hdrvideo.validate.set_protocols import load_protocols
     from hdrvideo.validate.set_scores import scores_table
 
     with show_progress(name, limit) as on_progress:
@@ -312,7 +313,8 @@ def validate_set(
             on_progress=partial(on_progress, "reading"),
         )
     say(scores_table(scores).rstrip())
-    say((out / "protocols.md").read_text(encoding="utf-8").rstrip())
+    say(load_protocols(out / "protocols.json").to_text())
+    say(str(out / "protocols.md"))
     say(str(out / readset.PREDICTIONS))
 
 

@@ -137,7 +137,7 @@ def _write(
         n = len(data) if data.is_whole else None
         notes.append(write_submission(found, out, n_samples=n, overwrite=overwrite))
     protocols = replace(score_protocols(found, split, method=method), notes=tuple(notes))
-    title = f"{method} on {found.source}, {found.split}: {len(found)} samples"
+    title = f"{method} on {found.source}, {found.split}, samples: {len(found)}"
     protocols.write(out, title, head, overwrite=overwrite)
     return scores
 
@@ -204,7 +204,7 @@ def _places(sample: SetSample) -> dict[int, NDArray[np.float64]]:
     known = sample.valid_uv.copy()
     if sample.k_px is not None:
         known |= sample.valid_xyz
-    labelled = (sample.valid_uv | sample.valid_xyz).any(axis=1)
+    labelled = np.asarray((sample.valid_uv | sample.valid_xyz).any(axis=1))
     places: dict[int, NDArray[np.float64]] = {}
     for side in range(N_SIDES):
         if known[side].sum() >= _MIN_KNOWN:

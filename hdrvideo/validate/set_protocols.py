@@ -4,12 +4,14 @@ What a protocol needs and ``validate set`` does not have is told beside its name
 in. Hands that were not read are left out under a name that says ``found``.
 """
 
+import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from hdrvideo.errors import NotGivenError
+from hdrvideo.errors import DataError, NotGivenError
 from hdrvideo.output.save import save_summary, whole_file
 from hdrvideo.validate.dexycb import DEXYCB
 from hdrvideo.validate.field import FieldScore, Protocol, score
@@ -24,6 +26,7 @@ from hdrvideo.validate.field_report import FieldRow, row_of, rows_to_markdown
 from hdrvideo.validate.general import GENERAL, general_protocols
 from hdrvideo.validate.ho3d import HO3D
 from hdrvideo.validate.interhand import IH26M, SUBSETS
+from hdrvideo.validate.report import number_text
 from hdrvideo.validate.set_scores import SetPredictions
 from hdrvideo.validate.tzionas import TZIONAS
 
@@ -48,6 +51,8 @@ _OTHER_TRUTH: Final[Mapping[str, str]] = {
     "joints are read",
 }
 _N_BOOTSTRAP: Final = 1000
+# What may be NaN, and is null in JSON.
+_NUMBERS: Final = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,15 @@ class SetProtocols:
         parts = [f"# {title}", rows_to_markdown(self.rows).strip()]
         parts += ["\n".join(f"- Not scored: `{name}`: {why}." for name, why in self.not_scored)]
         return "\n\n".join(part for part in (*parts, *self.notes) if part) + "\n"
+
+    def to_text(self) -> str:
+        """Give a line a number, for a terminal."""
+        lines = [
+            f"{number_text(row.value, row.unit):>7} {row.unit:3} {row.n_samples:8d}  {row.name}"
+            for row in self.rows
+        ]
+        left = f"{len(self.not_scored)} protocols are not scored; protocols.md says why"
+        return "\n".join([*lines, *([left] if self.not_scored else []), *self.notes])
 
     def write(
         self, folder: Path, title: str, head: Mapping[str, Any], *, overwrite: bool = False
@@ -93,6 +107,30 @@ class SetProtocols:
             "notes": list(self.notes),
         }
         save_summary(folder / "protocols.json", content, overwrite=overwrite)
+
+
+def load_protocols(path: Path) -> SetProtocols:
+    """Read the ``protocols.json`` that :meth:`SetProtocols.write` left.
+
+    Raises:
+        DataError: The file is missing or broken, or is none of ours.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rows: list[dict[str, Any]] = content["rows"]
+        for row in rows:
+            row["published"] = tuple(row["published"])
+            row |= {key: math.nan for key in _NUMBERS if row[key] is None}
+        return SetProtocols(
+            rows=tuple(FieldRow(**row) for row in rows),
+            not_scored=tuple((one["name"], one["reason"]) for one in content["not_scored"]),
+            notes=tuple(content["notes"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DataError(
+            f"{path} holds no scores by protocols ({what}); make it with validate set"
+        ) from error
 
 
 def set_protocols(source: str, split: str) -> tuple[Protocol, ...]:
@@ -166,7 +204,11 @@ def _scored(
         return _OTHER_TRUTH[protocol.work]
     if not found.n_samples:
         n = found.n_missing
-        return f"none of {n} hands that count was read" if n else "no hand has what it counts"
+        return (
+            f"none of {n} hands that count was read"
+            if n
+            else "no hand has the labels that it counts"
+        )
     # Where every hand has an answer it is the protocol as published.
     return found if found.n_missing else replace(found, protocol=protocol)
 
