@@ -26,7 +26,7 @@ from hdrvideo.frame.lift import lift_pairs
 from hdrvideo.frame.stage import FrameStage, Shpe
 from hdrvideo.geometry import square_from_pose
 from hdrvideo.hand import LEFT, WRIST, palm_length
-from hdrvideo.output.save import save_summary, whole_file
+from hdrvideo.output.save import refuse_existing, save_summary, whole_file
 from hdrvideo.sets.base import HandSet
 from hdrvideo.sets.guess import hand_in_box, whole_uv_px
 from hdrvideo.sets.registry import JOINT_SETS, open_set
@@ -39,6 +39,7 @@ from hdrvideo.validate.set_submission import submission_name, write_submission
 OnProgress = Callable[[int], None]
 
 PREDICTIONS: Final = "predictions.npz"
+_FILES: Final = (PREDICTIONS, "scores.md", "scores.json", "protocols.md", "protocols.json")
 _MIN_KNOWN: Final = 2
 
 
@@ -94,6 +95,9 @@ def validate_set(
     if rival is not None and weights is not None:
         raise SettingsError("a rival and weights of our own SHPE are given; leave one out")
     data = open_set(name, folder, split, part=part, only_there=only_there)
+    taken = [*_FILES, submission_name(name, data.split)]
+    for file in (out / file for file in taken if file is not None):
+        refuse_existing(file, overwrite=overwrite)
     settings, on = settings or Settings(), pick_device(device)
     shpe: Shpe
     if rival is None:

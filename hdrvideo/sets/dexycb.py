@@ -11,9 +11,10 @@ s3 (unseen objects), as ``s0_train`` and so on. They go by the place of a sequen
 camera, frame by frame, so that an index is its image id (with nothing left out).
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, BinaryIO, ClassVar, Final
 
 import numpy as np
 import yaml
@@ -158,7 +159,8 @@ class DexYcb(HandSet):
         sequence, camera, frame = self._at(k)
         picture = self._picture(k)
         (path,) = self._own_labels(k)
-        with reading(path), path.open("rb") as file, np.load(file) as label:
+        with reading(path), path.open("rb") as file:
+            label = _read_npz(file)
             joints_m = np.array(label["joint_3d"], dtype=np.float64).reshape(N_JOINTS, 3)
             points_px = np.array(label["joint_2d"], dtype=np.float64).reshape(N_JOINTS, 2)
         valid_3d, valid_2d = ((a != _NONE).any(axis=1) for a in (joints_m, points_px))
@@ -176,6 +178,14 @@ class DexYcb(HandSet):
             camera=self._cameras[camera],
             frame=frame,
         )
+
+
+def _read_npz(file: BinaryIO) -> Any:
+    # NumPy takes what is no archive for a pickle, and advises to load it as one.
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is no .npz file")
+    file.seek(0)
+    return np.load(file)
 
 
 def _read_yaml(path: Path) -> Any:
