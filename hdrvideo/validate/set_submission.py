@@ -11,6 +11,7 @@ import numpy as np
 
 from hdrvideo.errors import ProtocolError
 from hdrvideo.hand import RIGHT
+from hdrvideo.output.save import refuse_existing
 from hdrvideo.validate.set_scores import SetPredictions
 from hdrvideo.validate.submissions import read_dexycb, read_ho3d, write_dexycb, write_ho3d
 
@@ -41,21 +42,22 @@ def write_submission(
     Raises:
         WriteError: The file exists, or cannot be written.
     """
-    name = _NAMES[found.source]
+    path = folder / _NAMES[found.source]
+    refuse_existing(path, overwrite=overwrite)
+    # Of an earlier run, which is not to be taken for this one's.
+    path.unlink(missing_ok=True)
     if len(found) != n_samples:
         n_all = "more" if n_samples is None else n_samples
-        return f"{name} is not written: {len(found)} samples were read, the split has {n_all}"
+        return f"{path.name} is not written: {len(found)} samples were read, the split has {n_all}"
     try:
-        if found.source == "ho3d":
-            return _ho3d(found, folder / name, overwrite=overwrite)
-        return _dexycb(found, folder / name, overwrite=overwrite)
+        return (_ho3d if found.source == "ho3d" else _dexycb)(found, path)
     except ProtocolError as error:
-        return f"{name} is not written: {error}"
+        return f"{path.name} is not written: {error}"
 
 
-def _ho3d(found: SetPredictions, path: Path, *, overwrite: bool) -> str:
+def _ho3d(found: SetPredictions, path: Path) -> str:
     xyz_mm = found.xyz_cam_mm[:, RIGHT].astype(np.float64)
-    write_ho3d(path, xyz_mm, xyz_mm, n_frames=len(found), overwrite=overwrite)
+    write_ho3d(path, xyz_mm, xyz_mm, n_frames=len(found))
     read_ho3d(path, n_frames=len(found))
     return (
         f"{path.name} is for HO-3D's server: {len(found)} frames; the 21 joints stand as its mesh, "
@@ -63,10 +65,10 @@ def _ho3d(found: SetPredictions, path: Path, *, overwrite: bool) -> str:
     )
 
 
-def _dexycb(found: SetPredictions, path: Path, *, overwrite: bool) -> str:
+def _dexycb(found: SetPredictions, path: Path) -> str:
     labelled = found.present & found.valid_xyz.any(axis=2)
     images, sides = np.nonzero(labelled)
     xyz_mm = found.xyz_cam_mm[images, sides].astype(np.float64)
-    write_dexycb(path, images, xyz_mm, overwrite=overwrite)
+    write_dexycb(path, images, xyz_mm)
     read_dexycb(path, images)
     return f"{path.name} is for DexYCB's toolkit: {len(images)} images with a hand"
