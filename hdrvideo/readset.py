@@ -7,7 +7,7 @@ fewer than two joints are labelled is read from the box that the set gives, as H
 wants it. What was read is scored plainly and under the set's own protocols.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,12 +21,12 @@ from hdrvideo.config import Settings, check_number
 from hdrvideo.crop.take import Pyramid, take_hands
 from hdrvideo.datatypes import N_JOINTS, N_SIDES, HandPoses
 from hdrvideo.engine import pick_engine
-from hdrvideo.errors import SettingsError
+from hdrvideo.errors import SettingsError, WriteError
 from hdrvideo.frame.lift import lift_pairs
 from hdrvideo.frame.stage import FrameStage, Shpe
 from hdrvideo.geometry import square_from_pose
 from hdrvideo.hand import LEFT, WRIST, palm_length
-from hdrvideo.output.save import refuse_existing, save_summary, whole_file
+from hdrvideo.output.save import save_summary, whole_file
 from hdrvideo.sets.base import HandSet
 from hdrvideo.sets.guess import hand_in_box, whole_uv_px
 from hdrvideo.sets.registry import JOINT_SETS, open_set
@@ -95,9 +95,7 @@ def validate_set(
     if rival is not None and weights is not None:
         raise SettingsError("a rival and weights of our own SHPE are given; leave one out")
     data = open_set(name, folder, split, part=part, only_there=only_there)
-    taken = [*_FILES, submission_name(name, data.split)]
-    for file in (out / file for file in taken if file is not None):
-        refuse_existing(file, overwrite=overwrite)
+    _refuse_taken(out, [*_FILES, submission_name(name, data.split)], overwrite=overwrite)
     settings, on = settings or Settings(), pick_device(device)
     shpe: Shpe
     if rival is None:
@@ -114,6 +112,16 @@ def validate_set(
     }
     method = "hdrvideo" if rival is None else f"{rival[0]}, {rival_size}"
     return _write(found, data, out, head, method=method, overwrite=overwrite)
+
+
+def _refuse_taken(out: Path, names: Sequence[str | None], *, overwrite: bool) -> None:
+    """Refuse a folder with results before hours are spent on new ones."""
+    taken = [name for name in names if name is not None and (out / name).exists()]
+    if taken and not overwrite:
+        raise WriteError(
+            f"{out} holds {taken[0]} of an earlier run; pass --overwrite to replace it, or -o for "
+            "another place"
+        )
 
 
 def _write(

@@ -37,16 +37,6 @@ META_KEY: Final = b"hdrvideo"
 WINDOW_FRAMES: Final = 1000
 
 
-def refuse_existing(path: Path, *, overwrite: bool) -> None:
-    """Refuse a name that is taken; long work asks before it begins.
-
-    Raises:
-        WriteError: The file exists, and is not to be replaced.
-    """
-    if path.exists() and not overwrite:
-        raise WriteError(f"{path} exists; pass --overwrite to replace it, or -o for another place")
-
-
 @contextmanager
 def whole_file(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
     """Lend a temporary name beside ``path``; it becomes ``path`` when the block ends well.
@@ -70,7 +60,8 @@ def whole_file(path: Path | str, *, overwrite: bool = False) -> Iterator[Path]:
 @contextmanager
 def _partial_file(path: Path | str, *, overwrite: bool) -> Iterator[Path]:
     path = Path(path)
-    refuse_existing(path, overwrite=overwrite)
+    if path.exists() and not overwrite:
+        raise WriteError(f"{path} exists; pass --overwrite to replace it, or -o for another place")
     if not path.parent.is_dir():
         raise WriteError(f"{path} cannot be written: no folder {path.parent}; create it first")
     # The process number keeps two runs on one clip from writing into the same file.

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from hdrvideo.errors import DataError, NotGivenError
 from hdrvideo.output.save import save_summary, whole_file
 from hdrvideo.validate.dexycb import DEXYCB
@@ -26,6 +28,7 @@ from hdrvideo.validate.field_report import FieldRow, row_of, rows_to_markdown
 from hdrvideo.validate.general import GENERAL, general_protocols
 from hdrvideo.validate.ho3d import HO3D
 from hdrvideo.validate.interhand import IH26M, SUBSETS
+from hdrvideo.validate.metrics import F64
 from hdrvideo.validate.report import number_text
 from hdrvideo.validate.set_scores import SetPredictions
 from hdrvideo.validate.tzionas import TZIONAS
@@ -160,9 +163,11 @@ def score_protocols(found: SetPredictions, split: str, *, method: str) -> SetPro
     Raises:
         ProtocolError: ``split`` is no word.
     """
+    # Once, as sets have millions of hands.
+    xyz_mm = [a.astype(np.float64) for a in (found.xyz_cam_mm, found.true_xyz_cam_mm)]
     hands = {
-        "space": _in_space(found, whole=found.source in _WHOLE_HANDS),
-        "whole": _in_space(found, whole=True),
+        "space": _in_space(found, *xyz_mm, whole=found.source in _WHOLE_HANDS),
+        "whole": _in_space(found, *xyz_mm, whole=True),
         "picture": _in_picture(found),
     }
     clips = found.sequence if (found.sequence != "").any() else None
@@ -213,7 +218,9 @@ def _scored(
     return found if found.n_missing else replace(found, protocol=protocol)
 
 
-def _in_space(found: SetPredictions, *, whole: bool) -> tuple[FieldPrediction, FieldTruth]:
+def _in_space(
+    found: SetPredictions, said_mm: F64, true_mm: F64, *, whole: bool
+) -> tuple[FieldPrediction, FieldTruth]:
     """Give hands in the camera; with ``whole``, those that are labelled in part do not count."""
     valid = found.valid_xyz
     if found.source == INTERHAND:
@@ -223,8 +230,8 @@ def _in_space(found: SetPredictions, *, whole: bool) -> tuple[FieldPrediction, F
         valid = valid & valid.all(axis=-1, keepdims=True)
     if not found.valid_xyz.any():
         return field_prediction(), field_truth(valid, hands=found.present)
-    prediction = field_prediction(xyz_cam_mm=found.xyz_cam_mm)
-    return prediction, field_truth(valid, xyz_cam_mm=found.true_xyz_cam_mm, hands=found.present)
+    prediction = field_prediction(xyz_cam_mm=said_mm)
+    return prediction, field_truth(valid, xyz_cam_mm=true_mm, hands=found.present)
 
 
 def _in_picture(found: SetPredictions) -> tuple[FieldPrediction, FieldTruth]:

@@ -11,7 +11,6 @@ import numpy as np
 
 from hdrvideo.errors import ProtocolError
 from hdrvideo.hand import RIGHT
-from hdrvideo.output.save import refuse_existing
 from hdrvideo.validate.set_scores import SetPredictions
 from hdrvideo.validate.submissions import read_dexycb, read_ho3d, write_dexycb, write_ho3d
 
@@ -43,9 +42,9 @@ def write_submission(
         WriteError: The file exists, or cannot be written.
     """
     path = folder / _NAMES[found.source]
-    refuse_existing(path, overwrite=overwrite)
-    # Of an earlier run, which is not to be taken for this one's.
-    path.unlink(missing_ok=True)
+    if overwrite:
+        # Of an earlier run: not to be taken for this one's.
+        path.unlink(missing_ok=True)
     if len(found) != n_samples:
         n_all = "more" if n_samples is None else n_samples
         return f"{path.name} is not written: {len(found)} samples were read, the split has {n_all}"
