@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from hdrvideo.errors import SettingsError
 from hdrvideo.terminal import Device, say, show_progress
 
 train_app = typer.Typer(name="train", help="Train a net again.", no_args_is_help=True)
@@ -39,9 +40,25 @@ def hdrm(config: Config, out: Out, resume: Resume = False, device: Where = Devic
 
 
 @train_app.command()
-def shpe(config: Config, out: Out, resume: Resume = False, device: Where = Device.auto) -> None:
+def shpe(
+    config: Config,
+    out: Out,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=FOLDER of a data set, for those of the settings file."),
+    ] = None,
+    resume: Resume = False,
+    device: Where = Device.auto,
+) -> None:
     """Train the net that reads a hand's joints in 3D."""
-    _train("shpe", config, out, resume, device)
+    _train("shpe", config, out, resume, device, dict(_set(text) for text in sets or ()))
+
+
+def _set(text: str) -> tuple[str, str]:
+    name, is_told, folder = text.partition("=")
+    if not (name and is_told and folder):
+        raise SettingsError(f"--set is {text!r}, expected NAME=FOLDER such as freihand=data/set")
+    return name, folder
 
 
 @train_app.command()
@@ -179,12 +196,19 @@ def tracks(
     say(str(out))
 
 
-def _train(name: str, config: Path, out: Path, resume: bool, device: Device) -> None:
+def _train(
+    name: str,
+    config: Path,
+    out: Path,
+    resume: bool,
+    device: Device,
+    sets: Mapping[str, str] | None = None,
+) -> None:
     from hdrvideo.train.state import BEST
     from hdrvideo.training import train_net
 
     with _told():
-        metrics = train_net(name, config, out, resume=resume, device=device.value)
+        metrics = train_net(name, config, out, resume=resume, device=device.value, sets=sets)
     if not _is_first():
         return
     for metric, value in metrics.items():

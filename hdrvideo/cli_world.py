@@ -281,12 +281,20 @@ def validate_set(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Of our own SHPE, small size.")
     ] = None,
+    rival: Annotated[
+        str | None,
+        typer.Option("--rival", help="Read with internet, handoccnet or minimal_hand=WEIGHTS."),
+    ] = None,
+    rival_size: Annotated[
+        str, typer.Option("--rival-size", help="Of the rival: small or paper.")
+    ] = "small",
     device: DeviceOption = Device.auto,
     overwrite: Overwrite = False,
 ) -> None:
-    """Read a data set's labelled hands; leave predictions, labels and plain scores in OUT."""
+    """Read a data set's labelled hands; leave predictions and scores by its protocols in OUT."""
     from hdrvideo import readset
     from hdrvideo.config import load_settings
+    from hdrvideo.validate.set_protocols import load_protocols
     from hdrvideo.validate.set_scores import scores_table
 
     with show_progress(name, limit) as on_progress:
@@ -298,11 +306,15 @@ def validate_set(
             only_there=only_there,
             settings=load_settings(config) if config else None,
             weights=weights,
+            rival=None if rival is None else next(iter(_paths("--rival", [rival]).items())),
+            rival_size=rival_size,
             device=device.value,
             overwrite=overwrite,
             on_progress=partial(on_progress, "reading"),
         )
     say(scores_table(scores).rstrip())
+    say(load_protocols(out / "protocols.json").to_text())
+    say(str(out / "protocols.md"))
     say(str(out / readset.PREDICTIONS))
 
 
@@ -362,7 +374,9 @@ def _paths(option: str, given: list[str] | None) -> dict[str, Path]:
     for word in given or []:
         name, equals, path = word.partition("=")
         if not (name and equals and path):
-            raise SettingsError(f"{option} is {word!r}, expected NAME=PATH")
+            raise SettingsError(
+                f"{option} is {word!r}, expected NAME=PATH such as internet=best.safetensors"
+            )
         if name in found:
             raise SettingsError(f"{option} names {name} twice; name it once")
         found[name] = Path(path)

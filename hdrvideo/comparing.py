@@ -8,7 +8,7 @@ All systems look at a frame in turns, so that a busy machine slows them alike. S
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,13 @@ from hdrvideo.readset import validate_set
 from hdrvideo.sets.registry import JOINT_SETS
 from hdrvideo.validate.benchmark import Benchmark, BenchmarkEntry, load_benchmark
 from hdrvideo.validate.comparison import MASKS, PAINTING, POSE, STAGES, Tally, standings
-from hdrvideo.validate.comparison_report import FILES, Comparison, SetRow, write_comparison
+from hdrvideo.validate.comparison_report import (
+    FILES,
+    Comparison,
+    ProtocolRow,
+    SetRow,
+    write_comparison,
+)
 from hdrvideo.validate.comparison_scores import (
     is_hidden,
     mask_samples,
@@ -38,11 +44,13 @@ from hdrvideo.validate.comparison_scores import (
 from hdrvideo.validate.match import match_hands, palm_length_px
 from hdrvideo.validate.metrics import F64
 from hdrvideo.validate.perceptual import SqueezeNetDistance
+from hdrvideo.validate.set_protocols import load_protocols
 from hdrvideo.validate.truth import ClipTruth, load_truth
 
 OnProgress = Callable[[str, int], None]
 N_BOOTSTRAP: Final = 2000
 _SEED: Final = 0
+_HAND_READERS: Final = ("internet", "handoccnet", "minimal_hand")
 
 
 def compare(
@@ -96,15 +104,19 @@ def compare(
     for number, entry in enumerate(listed.clips):
         run.look(number, entry)
         on_progress(entry.name, run.n_frames)
-    rows = [
-        row
-        for name, folder in (sets or {}).items()
-        for row in read_sets(
-            name, folder, out, ours or {}, limit=limit, device=device, overwrite=overwrite
+    rows: list[SetRow] = []
+    by_protocol: list[ProtocolRow] = []
+    for name, folder in (sets or {}).items():
+        scores, named = read_set(
+            *(name, folder, out, rivals or {}, ours or {}),
+            limit=limit,
+            device=device,
+            overwrite=overwrite,
         )
-    ]
+        rows += scores
+        by_protocol += named
     out.mkdir(parents=True, exist_ok=True)
-    made = run.comparison(rows, machine_told(on))
+    made = replace(run.comparison(rows, machine_told(on)), by_protocol=tuple(by_protocol))
     write_comparison(made, out, overwrite=overwrite)
     return made
 
@@ -256,26 +268,33 @@ def in_camera(read: ReadPair, k_px: Any) -> F64:
     return np.asarray(lifted)
 
 
-def read_sets(
+def read_set(
     name: str,
     folder: Path,
     out: Path,
+    rivals: Mapping[str, Path],
     ours: Mapping[str, Path],
     *,
     limit: int | None,
     device: str,
     overwrite: bool,
-) -> list[SetRow]:
-    """Read a data set with our nets; each leaves its predictions in ``OUT/sets/NAME/``.
+) -> tuple[list[SetRow], list[ProtocolRow]]:
+    """Read a data set with our nets and the rivals that read hands.
+
+    Each leaves its predictions in a folder of ``OUT/sets/NAME/``.
 
     Args:
         name: Of the set.
         folder: Of the set.
         out: The comparison's folder.
-        ours: As in :func:`compare`; weights of SHPE are read, too.
+        rivals: As in :func:`compare`; those that read a hand's joints are read.
+        ours: Likewise; weights of SHPE are read, too.
         limit: Read so many samples; None = all.
         device: Where the nets run.
         overwrite: Replace files that are there.
+
+    Returns:
+        Plain scores, and those under the set's protocols.
 
     Raises:
         HdrVideoError: As :func:`hdrvideo.readset.validate_set`.
@@ -290,14 +309,18 @@ def read_sets(
             "settings": Settings(shpe_2d="own"),
             "weights": ours["shpe"],
         }
-    rows = []
+    readers = [rival for rival in _HAND_READERS if rival in rivals]
+    systems |= {rival: {"rival": (rival, rivals[rival])} for rival in readers}
+    rows, by_protocol = [], []
     for number, (system, named) in enumerate(systems.items()):
         place = out / "sets" / name / str(number)
         scores = validate_set(
             name, folder, place, limit=limit, device=device, overwrite=overwrite, **named
         )
         rows += [SetRow(name, system, score) for score in scores]
-    return rows
+        scored = load_protocols(place / "protocols.json").rows
+        by_protocol += [ProtocolRow(name, system, row) for row in scored]
+    return rows, by_protocol
 
 
 def machine_told(device: torch.device) -> dict[str, Any]:

@@ -78,3 +78,15 @@ class TrainingError(HdrVideoError):
 
 class ShapeError(HdrVideoError):
     """An array that crosses a stage has the wrong shape, type or range."""
+
+
+class NotGivenError(ShapeError):
+    """A protocol looks at an array that a truth or a prediction does not have.
+
+    Attributes:
+        array: Its name.
+    """
+
+    def __init__(self, message: str, array: str) -> None:
+        super().__init__(message)
+        self.array = array

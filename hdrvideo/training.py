@@ -65,7 +65,15 @@ from hdrvideo.train.views import ViewSettings
 _SIZES: Final = ("small", "mit_b0", "mit_b1", "mit_b5")
 
 
-def train_net(name: str, config: Path, out: Path, *, resume: bool, device: str) -> dict[str, float]:
+def train_net(
+    name: str,
+    config: Path,
+    out: Path,
+    *,
+    resume: bool,
+    device: str,
+    sets: Mapping[str, str] | None = None,
+) -> dict[str, float]:
     """Train a net as a settings file says.
 
     Args:
@@ -76,6 +84,7 @@ def train_net(name: str, config: Path, out: Path, *, resume: bool, device: str) 
         out: The run's folder.
         resume: Go on with the run in ``out``.
         device: ``auto``, ``cpu`` or ``cuda``; in place of ``loop.device``.
+        sets: Of a net that learns from data sets: in place of ``data.sets``.
 
     Returns:
         The metrics of the last check; nothing but for the first of many workers.
@@ -91,6 +100,8 @@ def train_net(name: str, config: Path, out: Path, *, resume: bool, device: str) 
     unknown = sorted(map(str, set(values) - set(known)))
     if unknown:
         raise SettingsError(f"setting {unknown[0]} is unknown; known here: {', '.join(known)}")
+    if sets:
+        values["data"] = {**values.get("data", {}), "sets": dict(sets)}
     recipe = lesson.read_recipe(values)
     loop = build_settings(LoopSettings, values.get("loop", {}), "loop.")
     loop = replace(loop, device=pick_device(device).type)

@@ -24,7 +24,7 @@ from hdrvideo.build_rivals import (
 )
 from hdrvideo.checkpoint import weights_path
 from hdrvideo.cli import app
-from hdrvideo.comparing import compare, in_camera, read_sets, views
+from hdrvideo.comparing import compare, in_camera, read_set, views
 from hdrvideo.contenders import HasmMasks, NoPaint, ReadPair, TeleaPaint, hull_of
 from hdrvideo.errors import SettingsError, WeightsError, WriteError
 from hdrvideo.frame.hdrm import find_regions
@@ -256,13 +256,18 @@ def test_other_weights_of_ours_stand_beside_the_shipped_ones(made):
     assert (painted.value, painted.low, painted.high) == (0, 0, 0)
 
 
-def test_a_set_is_read_by_our_nets(tmp_path):
+def test_a_set_is_read_by_our_nets_and_by_rivals(tmp_path, weights):
     write_freihand(tmp_path / "set")
     where = (tmp_path / "set", tmp_path / "out")
-    rows = read_sets("freihand", *where, {}, limit=1, device="cpu", overwrite=False)
-    assert {row.system for row in rows} == {
+    rivals = {"internet": weights["internet"], "pcnet_mask": weights["pcnet_mask"]}
+    rows, named = read_set("freihand", *where, rivals, {}, limit=1, device="cpu", overwrite=False)
+    systems = {
         *("hdrvideo: SHPE and landmark", "SHPE alone", "landmark net alone (MediaPipe's)"),
+        "internet",
     }
+    assert {row.system for row in rows} == {row.system for row in named} == systems
+    methods = {row.row.method for row in named if row.system == "internet"}
+    assert methods == {"internet, small"}
     assert all(row.data_set == "freihand" for row in rows)
     assert (tmp_path / "out" / "sets" / "freihand" / "0" / "scores.md").is_file()
 

@@ -184,7 +184,15 @@ def test_a_run_learns_from_a_set_by_one_command(tmp_path):
     )
     assert scored.exit_code == 0, scored.output
     assert "| all | 4 | 4 |" in scored.output
+    # A set of the command line stands in the place of those of the file.
+    option = ("--set", f"interhand2.6m={tmp_path / 'ih'}")
     values["data"]["sets"] = {"interhand2.6m": str(tmp_path / "hic")}
+    other = write_settings(tmp_path / "other.yaml", values)
+    done = run_train("shpe", "--config", other, "-o", tmp_path / "named", *option)
+    assert done.exit_code == 0, done.output
+    done = run_train("shpe", "--config", other, "-o", tmp_path / "no", "--set", "interhand2.6m")
+    with pytest.raises(SettingsError, match=r"--set is 'interhand2.6m', expected NAME=FOLDER such"):
+        raise done.exception
     wrong = write_settings(tmp_path / "wrong.yaml", values)
     done = run_train("shpe", "--config", wrong, "-o", tmp_path / "other")
     assert done.exit_code != 0

@@ -88,6 +88,16 @@ class HandSet(ABC):
         """
         return self._sample(int(self._kept[index]))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all labelled samples of the split are there, none left out."""
+        return len(self._kept) == self._n_read()
+
+    @property
+    def protocol_split(self) -> str:
+        """What the field's protocols call the split, its part and the set's version."""
+        return self.split
+
     def __iter__(self) -> Iterator[SetSample]:
         return (self[k] for k in range(len(self)))
 

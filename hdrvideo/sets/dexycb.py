@@ -11,9 +11,10 @@ s3 (unseen objects), as ``s0_train`` and so on. They go by the place of a sequen
 camera, frame by frame, so that an index is its image id (with nothing left out).
 """
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, BinaryIO, ClassVar, Final
 
 import numpy as np
 import yaml
@@ -96,11 +97,17 @@ class DexYcb(HandSet):
         self._only_there = only_there
         super().__init__(root, split, only_there=only_there)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all samples of all the split's subjects are there, none left out."""
+        return super().is_whole and self._n_folders == len(_PARTS[self.split].subjects)
+
     def _read(self) -> None:
         part = _PARTS[self.split]
         folders = [self.root / SUBJECTS[k] for k in part.subjects]
         if self._only_there and any(folder.is_dir() for folder in folders):
             folders = [folder for folder in folders if folder.is_dir()]
+        self._n_folders = len(folders)
         self._cameras = [CAMERAS[k] for k in part.cameras]
         lenses = self.root / "calibration" / "intrinsics"
         files = [lenses / f"{camera}_640x480.yml" for camera in self._cameras]
@@ -152,7 +159,8 @@ class DexYcb(HandSet):
         sequence, camera, frame = self._at(k)
         picture = self._picture(k)
         (path,) = self._own_labels(k)
-        with reading(path), path.open("rb") as file, np.load(file) as label:
+        with reading(path), path.open("rb") as file:
+            label = _read_npz(file)
             joints_m = np.array(label["joint_3d"], dtype=np.float64).reshape(N_JOINTS, 3)
             points_px = np.array(label["joint_2d"], dtype=np.float64).reshape(N_JOINTS, 2)
         valid_3d, valid_2d = ((a != _NONE).any(axis=1) for a in (joints_m, points_px))
@@ -170,6 +178,14 @@ class DexYcb(HandSet):
             camera=self._cameras[camera],
             frame=frame,
         )
+
+
+def _read_npz(file: BinaryIO) -> Any:
+    # NumPy takes what is no archive for a pickle, and advises to load it as one.
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is no .npz file")
+    file.seek(0)
+    return np.load(file)
 
 
 def _read_yaml(path: Path) -> Any:

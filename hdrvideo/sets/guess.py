@@ -78,6 +78,28 @@ def with_guesses(uv_px: F64, labelled: Bool, side: int) -> F64:
     return np.where(labelled[:, None], uv_px, np.stack([guess.real, guess.imag], axis=1))
 
 
+def hand_in_box(box_uvuv_px: F64, side: int, wrist_px: F64 | None = None) -> F64:
+    """Give the joints ``(21, 2)`` of a flat hand that fills a box, to look there.
+
+    Args:
+        box_uvuv_px: ``(4,)`` u0, v0, u1, v1.
+        side: 0 right, 1 left.
+        wrist_px: ``(2,)`` where the wrist is: the fingers then point from it to the box's middle;
+            None = they point up.
+    """
+    flat = _flat_hand() * ((1, 1) if side == RIGHT else (-1, 1))
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    box = np.asarray(box_uvuv_px, dtype=np.float64)
+    size_px = (box[2:] - box[:2]).max() / (high - low).max()
+    middle, middle_px = (low + high) / 2, (box[:2] + box[2:]) / 2
+    way = np.array([0.0, -1.0]) if wrist_px is None else middle_px - wrist_px
+    # A wrist in the middle of its box says nothing.
+    way = way if np.linalg.norm(way) > 1 else np.array([0.0, -1.0])
+    sin, cos = way[0] / np.linalg.norm(way), -way[1] / np.linalg.norm(way)
+    turn = np.array([[cos, -sin], [sin, cos]])
+    return np.asarray(middle_px + size_px * (flat - middle) @ turn.T)
+
+
 def _flat_hand() -> F64:
     flat = np.zeros((N_JOINTS, 2))
     for joint in range(1, N_JOINTS):

@@ -38,6 +38,12 @@ class Ho3d(HandSet):
     SPLITS: ClassVar[tuple[str, ...]] = ("train", "evaluation")
     TEST: ClassVar[str] = "evaluation"
 
+    @property
+    def protocol_split(self) -> str:
+        """The split with the version before it: pictures of v2 are PNGs alone, v3 has JPEGs."""
+        version = "v2" if set(self._suffix.values()) == {".png"} else "v3"
+        return f"{version}_{self.split}"
+
     def _read(self) -> None:
         path = self.root / f"{self.split}.txt"
         folder = self.root / self.split

@@ -236,6 +236,11 @@ class InterHand(HandSet):
         self.part = part
         super().__init__(root, split, only_there=only_there)
 
+    @property
+    def protocol_split(self) -> str:
+        """The split; ``_h`` and ``_m`` for the human and machine part, as InterWild has them."""
+        return self.split + {"all": "", "human": "_h", "machine": "_m"}[self.part]
+
     def _read(self) -> None:
         folder, is_part = self._folder()
         names = [f"InterHand2.6M_{self.split}_{file}.json" for file in _FILES]

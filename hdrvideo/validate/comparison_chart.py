@@ -15,7 +15,7 @@ import numpy as np
 
 from hdrvideo.datatypes import U8
 from hdrvideo.errors import WriteError
-from hdrvideo.output.save import whole_file
+from hdrvideo.files import whole_file
 from hdrvideo.validate.comparison import (
     INTERACTING,
     OURS,

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hdrvideo.output.save import save_summary, whole_file
+from hdrvideo.files import whole_file
+from hdrvideo.output.save import save_summary
 from hdrvideo.validate.averages import LEVEL
 from hdrvideo.validate.comparison import (
     ALIKE,
@@ -26,6 +27,8 @@ from hdrvideo.validate.comparison import (
     verdict,
 )
 from hdrvideo.validate.comparison_chart import draw_comparison, write_png
+from hdrvideo.validate.field_report import FieldRow
+from hdrvideo.validate.report import number_text
 from hdrvideo.validate.set_scores import SetScore
 
 FILES: Final = ("table.md", "table.json", "table.png")
@@ -62,6 +65,15 @@ class SetRow:
 
 
 @dataclass(frozen=True)
+class ProtocolRow:
+    """What a system scored under one of a data set's own protocols."""
+
+    data_set: str
+    system: str
+    row: FieldRow
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All systems' scores, and how they came about.
 
@@ -75,7 +87,8 @@ class Comparison:
         seed: Of the resamples.
         machine: What times were measured on.
         standings: Stage by stage.
-        sets: Of data sets.
+        sets: Plain scores on data sets.
+        by_protocol: Scores on data sets under their own protocols.
     """
 
     benchmark: str
@@ -88,6 +101,7 @@ class Comparison:
     machine: dict[str, Any]
     standings: tuple[Standing, ...]
     sets: tuple[SetRow, ...] = ()
+    by_protocol: tuple[ProtocolRow, ...] = ()
 
     def of(self, stage: str) -> list[Standing]:
         """Give a stage's standings."""
@@ -95,7 +109,9 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Give plain values; NaN stays and is null in the file."""
-        head = {k: v for k, v in vars(self).items() if k not in ("standings", "sets")}
+        head = {
+            k: v for k, v in vars(self).items() if k not in ("standings", "sets", "by_protocol")
+        }
         return {
             **head,
             "intervals": f"{LEVEL:.0%} percentile bootstrap over clips",
@@ -105,6 +121,7 @@ class Comparison:
             "measures": [asdict(measure) for measure in MEASURES],
             "standings": [asdict(standing) for standing in self.standings],
             "sets": [asdict(row) for row in self.sets],
+            "by_protocol": [asdict(row) for row in self.by_protocol],
         }
 
     def to_markdown(self) -> str:
@@ -117,9 +134,20 @@ class Comparison:
         if self.sets:
             lines += ["## Data sets", "", "Hands given; plain scores of `validate set`.", ""]
             lines += [*_table(_SET_HEAD, [_set_cells(row) for row in self.sets]), ""]
+        for data_set in dict.fromkeys(row.data_set for row in self.by_protocol):
+            lines += [f"### {data_set} under its protocols", "", *self._protocols(data_set), ""]
         lines += ["## What the columns are", ""]
         lines += [f"- {m.head} ({m.unit}, {m.is_better} is better): {m.text}." for m in MEASURES]
         return "\n".join(lines) + "\n"
+
+    def _protocols(self, data_set: str) -> list[str]:
+        """Give a line a protocol, a column a system."""
+        rows = [row for row in self.by_protocol if row.data_set == data_set]
+        systems = list(dict.fromkeys(row.system for row in rows))
+        names = list(dict.fromkeys(row.row.name for row in rows))
+        cells = {(row.row.name, row.system): _protocol_cell(row.row) for row in rows}
+        body = [[f"`{name}`", *(cells.get((name, s), _NONE) for s in systems)] for name in names]
+        return _table(("protocol", *systems), body)
 
     def verdicts(self) -> list[str]:
         """Say of each of ours that others are compared with who is ahead on interacting hands.
@@ -290,6 +318,12 @@ def _set_cells(row: SetRow) -> list[str]:
         *(row.data_set, row.system, score.group, str(score.n_read)),
         *(f"{value:.1f}" if math.isfinite(value) else _NONE for value in values),
     ]
+
+
+def _protocol_cell(row: FieldRow) -> str:
+    if not math.isfinite(row.value):
+        return _NONE
+    return f"{number_text(row.value, row.unit)} {row.unit} ({row.n_samples})"
 
 
 def _table(head: Any, body: list[list[str]]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdrvideo.datatypes import N_JOINTS, N_SIDES, Bool, check_array
-from hdrvideo.errors import ShapeError
+from hdrvideo.errors import NotGivenError, ShapeError
 from hdrvideo.hand import WRIST
 from hdrvideo.validate.metrics import F64
 
@@ -55,12 +55,14 @@ class FieldHands:
         """Give one of the arrays.
 
         Raises:
-            ShapeError: It was not given.
+            NotGivenError: It was not given.
         """
         value: F64 | None = getattr(self, name)
         if value is None:
             what = type(self).__name__
-            raise ShapeError(f"{what} has no {name}, which this protocol looks at; give it")
+            raise NotGivenError(
+                f"{what} has no {name}, which this protocol looks at; give it", name
+            )
         return value
 
 
