@@ -16,6 +16,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "annotate": "hdrvideo.pipeline",
     "stream": "hdrvideo.pipeline",
+    "live": "hdrvideo.livefeed",
     "render": "hdrvideo.jobs",
     "load": "hdrvideo.output.save",
     "save": "hdrvideo.output.save",
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from hdrvideo.config import Settings as Settings
     from hdrvideo.errors import HdrVideoError as HdrVideoError
     from hdrvideo.jobs import render as render
+    from hdrvideo.livefeed import live as live
     from hdrvideo.output.formats import export as export
     from hdrvideo.output.save import load_track, save_track
     from hdrvideo.pipeline import annotate as annotate

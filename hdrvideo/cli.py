@@ -13,7 +13,7 @@ import typer
 from hdrvideo import __version__
 from hdrvideo.cli_train import train_app
 from hdrvideo.cli_world import synth_app, validate_app
-from hdrvideo.config import Settings, load_settings
+from hdrvideo.config import Settings, live_settings, load_settings
 from hdrvideo.errors import HdrVideoError, SettingsError
 from hdrvideo.terminal import Device, err_console, out_console, say, show_progress
 
@@ -70,6 +70,9 @@ def annotate(
     causal: Annotated[
         bool, typer.Option("--causal", help="Smooth by earlier frames alone; sides still wait.")
     ] = False,
+    delay: Annotated[
+        int | None, typer.Option("--delay", help="As a live view so many frames late would see.")
+    ] = None,
     keep: Annotated[
         list[str] | None,
         typer.Option("--keep", help="Leave more: masks or crops. May be given again."),
@@ -81,7 +84,7 @@ def annotate(
 
     settings = load_settings(config) if config else Settings()
     settings = jobs.with_camera(settings, focal, fov)
-    settings = _switched(settings, mirror=mirror, no_refine=no_refine, causal=causal)
+    settings = _switched(settings, delay, mirror=mirror, no_refine=no_refine, causal=causal)
     kept = jobs.check_keep(keep or ())
     folders = jobs.result_folders(clips, out)
     parts = jobs.build_for(settings, device.value)
@@ -113,8 +116,12 @@ def annotate(
         raise typer.Exit(1)
 
 
-def _switched(settings: Settings, *, mirror: bool, no_refine: bool, causal: bool) -> Settings:
+def _switched(
+    settings: Settings, delay: int | None, *, mirror: bool, no_refine: bool, causal: bool
+) -> Settings:
     """Give settings with the switches of the command line laid over them."""
+    if delay is not None:
+        settings = live_settings(settings, delay)
     return replace(
         settings,
         mirror=mirror or settings.mirror,

@@ -61,6 +61,8 @@ def _check_word(owner: Any, name: str, words: tuple[str, ...]) -> None:
         raise SettingsError(f"{type(owner).__name__}.{name} is {value!r}, expected {expected}")
 
 
+# Longest delay of `live_settings`; a longer one brings nothing.
+MAX_DELAY_FRAMES: Final = 240
 # What the settings that are words may be.
 _WORDS: Final = {
     "hasm": ("small", "off"),
@@ -172,7 +174,7 @@ class SideSettings:
         _check_range(self, "apart_factor", 1, 1e6)
         _check_range(self, "forget_seconds", 0.01, 60)
         _check_range(self, "min_track_frames", 1, 100)
-        _check_range(self, "delay_frames", 120, 100_000)
+        _check_range(self, "delay_frames", 0, 100_000)
         _check_range(self, "step_frames", 1, 10_000)
 
 
@@ -185,6 +187,7 @@ class MotionSettings:
         bridge_seconds: Gaps up to this long are filled between their ends; 0 = never.
         bridge_behind_seconds: The same of a hand that is lost behind the other one.
         own_frames: Frames that a window gives out.
+        ahead_frames: Frames looked ahead at most; None = all that could matter.
         causal: Smooth without looking ahead (and bridge and refine nothing), for streams.
     """
 
@@ -192,6 +195,7 @@ class MotionSettings:
     bridge_seconds: float = 0.25
     bridge_behind_seconds: float = 1.0
     own_frames: int = 240
+    ahead_frames: int | None = None
     causal: bool = False
 
     def __post_init__(self) -> None:
@@ -199,6 +203,8 @@ class MotionSettings:
         _check_range(self, "bridge_seconds", 0, 2)
         _check_range(self, "bridge_behind_seconds", 0, 2)
         _check_range(self, "own_frames", 1, 100_000)
+        if self.ahead_frames is not None:
+            _check_range(self, "ahead_frames", 0, 100_000)
         _check_switch(self, "causal")
 
 
@@ -250,6 +256,12 @@ class Settings:
     def __post_init__(self) -> None:
         for name, words in _WORDS.items():
             _check_word(self, name, words)
+        if self.side.delay_frames < self.follow.backward_frames:
+            raise SettingsError(
+                f"side.delay_frames is {self.side.delay_frames} and follow.backward_frames "
+                f"{self.follow.backward_frames}: hands are filled in so far back that sides must "
+                "wait as long; lower the one or raise the other"
+            )
         if self.hdrm == "small" and self.hasm == "off":
             raise SettingsError(
                 "Settings.hdrm is 'small' and Settings.hasm is 'off', but HDRM goes by HASM's "
@@ -274,6 +286,36 @@ class Settings:
     def to_json(self) -> dict[str, Any]:
         """Give all settings as plain JSON values."""
         return dataclasses.asdict(self)
+
+
+def live_settings(settings: Settings, delay_frames: int) -> Settings:
+    """Give settings with which a pose is told soon after its frame, not when it is known best.
+
+    A third of the delay goes into windows, as refining every frame by itself would be slow; the
+    rest is looked ahead, by what decides the sides and by the temporal stage in equal parts.
+
+    Args:
+        settings: All others.
+        delay_frames: A frame's pose is told when so many frames more have come, or sooner.
+
+    Raises:
+        SettingsError: The delay is out of range.
+    """
+    check_number("delay_frames", delay_frames, 1, MAX_DELAY_FRAMES, whole=True)
+    own = max(delay_frames // 3, 1)
+    left = delay_frames - (own - 1)
+    sides = left // 2
+    follow, motion = settings.follow, settings.motion
+    return dataclasses.replace(
+        settings,
+        follow=dataclasses.replace(
+            follow, backward_frames=max(min(follow.backward_frames, sides), 1)
+        ),
+        side=dataclasses.replace(settings.side, delay_frames=max(sides, 1), step_frames=1),
+        motion=dataclasses.replace(
+            motion, own_frames=own, ahead_frames=max(left - max(sides, 1), 0)
+        ),
+    )
 
 
 def settings_from(values: dict[str, Any]) -> Settings:

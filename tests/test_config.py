@@ -15,6 +15,7 @@ from hdrvideo.config import (
     Settings,
     SideSettings,
     build_settings,
+    live_settings,
     load_settings,
     read_yaml,
     settings_from,
@@ -27,7 +28,7 @@ NUMBERS = [
     (kind, field.name)
     for kind in (FindSettings, FollowSettings, SideSettings, MotionSettings)
     for field in dataclasses.fields(kind)
-    if field.type is not bool
+    if field.type is not bool and field.name != "ahead_frames"
 ]
 
 
@@ -65,7 +66,7 @@ def test_named_values_change_and_the_others_stay():
         ({"side": {"x": 1}}, "setting side.x is unknown; known here: apart_factor"),
         (
             {"motion": {"window": 1}},
-            "setting motion.window is unknown; known here: bridge_b",
+            "setting motion.window is unknown; known here: ahead_f",
         ),
     ],
 )
@@ -99,12 +100,13 @@ def test_numbers_out_of_range_are_refused(kind, name, wrong):
         (FollowSettings, "backward_frames", 1, 120),
         (FollowSettings, "hold_seconds", 0, 5),
         (SideSettings, "min_track_frames", 1, 100),
-        (SideSettings, "delay_frames", 120, 100_000),
+        (SideSettings, "delay_frames", 0, 100_000),
         (SideSettings, "step_frames", 1, 10_000),
         (MotionSettings, "smooth_seconds", 0, 1),
         (MotionSettings, "bridge_seconds", 0, 2),
         (MotionSettings, "bridge_behind_seconds", 0, 2),
         (MotionSettings, "own_frames", 1, 100_000),
+        (MotionSettings, "ahead_frames", 0, 100_000),
     ],
 )
 def test_ends_of_a_range_belong_to_it(kind, name, low, high):
@@ -133,10 +135,37 @@ def test_a_switch_is_true_or_false(name):
 
 def test_backward_reach_stays_within_the_delay():
     # Rows must not be given out sided while they can still be filled backwards.
-    assert (
-        FollowSettings(backward_frames=120).backward_frames
-        <= SideSettings(delay_frames=120).delay_frames
-    )
+    Settings(follow=FollowSettings(backward_frames=7), side=SideSettings(delay_frames=7))
+    with pytest.raises(
+        SettingsError,
+        match=r"side\.delay_frames is 6 and follow\.backward_frames 7: .* lower the one or raise",
+    ):
+        Settings(follow=FollowSettings(backward_frames=7), side=SideSettings(delay_frames=6))
+
+
+def test_looking_ahead_may_be_left_without_limit():
+    assert MotionSettings().ahead_frames is None
+    for wrong in (-1, 100_001, 1.5, "far"):
+        with pytest.raises(SettingsError, match=r"ahead_frames is .*, expected a whole number"):
+            MotionSettings(ahead_frames=wrong)
+
+
+@pytest.mark.parametrize("delay_frames", [*range(1, 40), 239, 240])
+def test_live_settings_keep_the_stated_delay(delay_frames):
+    settings = live_settings(Settings(mirror=True), delay_frames)
+    side, motion = settings.side, settings.motion
+    waits = side.delay_frames + side.step_frames - 1 + motion.ahead_frames + motion.own_frames - 1
+    assert waits == delay_frames
+    assert settings.mirror
+    assert settings.follow.backward_frames <= side.delay_frames
+
+
+@pytest.mark.parametrize("delay_frames", [0, 241, 3.5, True])
+def test_a_delay_has_its_limits(delay_frames):
+    with pytest.raises(
+        SettingsError, match=r"delay_frames is .*, expected a whole number from 1 to 240"
+    ):
+        live_settings(Settings(), delay_frames)
 
 
 def test_top_level_errors():

@@ -1,7 +1,6 @@
 """The temporal stage: windows do not show, short gaps are bridged and marked, poses project."""
 
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,10 +9,12 @@ from hands import some_pose, some_shape
 from tracks import (
     first_frame_missing,
     make_ledger,
-    make_meta,
     make_track,
     no_hands,
+    random_track,
+    same_windows,
     variable_rate,
+    with_gaps,
 )
 
 from hdrvideo.config import MotionSettings
@@ -28,7 +29,6 @@ from hdrvideo.track import (
     NOT_FOUND,
     OBSERVED,
     POSED,
-    ROW_ARRAYS,
     TURNING,
     FrameLedger,
     PoseTrack,
@@ -52,36 +52,6 @@ def run(track, ledger, settings, pushes=None) -> tuple[PoseTrack, FrameLedger]:
     for _, later in out[1:]:
         ledgers = ledgers.then(later)
     return concatenate([t for t, _ in out]), ledgers
-
-
-def with_gaps(gaps, n: int = 60, fps: int = 30) -> PoseTrack:
-    """Make a track whose hands are absent in ``(side, start, stop)``."""
-    meta = make_meta(time_base=Fraction(1, fps))
-    return make_track(n, provenance=dict.fromkeys(gaps, ABSENT), meta=meta)
-
-
-def random_track(seed: int, n: int, fps: int) -> PoseTrack:
-    rng = np.random.default_rng(seed)
-    gaps = []
-    for side in (0, 1):
-        start = int(rng.integers(0, 20))
-        while start < n:
-            stop = start + int(rng.choice([1, 2, 7, 20, 60, 90]) * fps / 240) + 1
-            gaps.append((side, start, min(stop, n)))
-            start = stop + int(rng.integers(1, 100))
-    return with_gaps(gaps, n, fps)
-
-
-def same(a, b) -> None:
-    (track, ledger), (other, other_ledger) = a, b
-    for name in ROW_ARRAYS:
-        ours, theirs = getattr(track, name), getattr(other, name)
-        if ours.dtype == np.float32:
-            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, err_msg=name)
-        else:
-            np.testing.assert_array_equal(ours, theirs, err_msg=name)
-    for name, value in vars(ledger).items():
-        np.testing.assert_array_equal(value, getattr(other_ledger, name), err_msg=name)
 
 
 def check_refined(raw: PoseTrack, ledger: FrameLedger, refined, refined_ledger) -> None:
@@ -119,14 +89,14 @@ def test_windows_do_not_show_however_the_pushes_are_cut(seed, fps):
     rng = np.random.default_rng(seed)
     cuts = np.diff(np.unique(np.concatenate([[0, n], rng.integers(0, n, 12)])))
     for own_frames, pushes in ((33, [n]), (150, cuts), (9999, cuts)):
-        same(run(track, ledger, MotionSettings(own_frames=own_frames), list(pushes)), whole)
+        same_windows(run(track, ledger, MotionSettings(own_frames=own_frames), list(pushes)), whole)
 
 
 def test_windows_of_one_frame_do_not_show():
     track = random_track(3, 130, 30)
     ledger = make_ledger(track)
     settings = MotionSettings(own_frames=1)
-    same(run(track, ledger, settings, [60, 1, 69]), refine_window(track, ledger, settings))
+    same_windows(run(track, ledger, settings, [60, 1, 69]), refine_window(track, ledger, settings))
 
 
 def test_pushed_frame_by_frame_it_is_the_same_and_memory_is_bounded():
@@ -139,7 +109,7 @@ def test_pushed_frame_by_frame_it_is_the_same_and_memory_is_bounded():
         sizes.append(n + 1 - sum(len(t) for t, _ in out))
     assert max(sizes) < 40 + CONTEXT_FRAMES + 5
     assert CONTEXT_FRAMES < 150
-    same(run(track, ledger, settings, [1] * 330), refine_window(track, ledger, settings))
+    same_windows(run(track, ledger, settings, [1] * 330), refine_window(track, ledger, settings))
 
 
 @pytest.mark.parametrize("make", [first_frame_missing, variable_rate, no_hands, make_track])
@@ -355,7 +325,7 @@ def test_causal_gives_each_push_at_once_and_bridges_nothing():
         assert [len(t) for t, _ in given] == [8]
         parts += given
     assert list(stage.finish()) == []
-    same((concatenate([t for t, _ in parts]), ledger), whole)
+    same_windows((concatenate([t for t, _ in parts]), ledger), whole)
 
 
 def test_causal_uses_no_future_and_forgets_at_a_break():

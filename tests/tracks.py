@@ -17,6 +17,7 @@ from hdrvideo.track import (
     NOT_FOUND,
     OBSERVED,
     POSED,
+    ROW_ARRAYS,
     TURNING,
     FrameLedger,
     PoseTrack,
@@ -158,3 +159,34 @@ def same_track(a: PoseTrack, b: PoseTrack) -> None:
             assert value.dtype == other.dtype, name
             assert value.shape == other.shape, name
             assert value.tobytes() == other.tobytes(), name
+
+
+def with_gaps(gaps, n: int = 60, fps: int = 30) -> PoseTrack:
+    """Make a track whose hands are absent in ``(side, start, stop)``."""
+    meta = make_meta(time_base=Fraction(1, fps))
+    return make_track(n, provenance=dict.fromkeys(gaps, ABSENT), meta=meta)
+
+
+def random_track(seed: int, n: int, fps: int) -> PoseTrack:
+    rng = np.random.default_rng(seed)
+    gaps = []
+    for side in (0, 1):
+        start = int(rng.integers(0, 20))
+        while start < n:
+            stop = start + int(rng.choice([1, 2, 7, 20, 60, 90]) * fps / 240) + 1
+            gaps.append((side, start, min(stop, n)))
+            start = stop + int(rng.integers(1, 100))
+    return with_gaps(gaps, n, fps)
+
+
+def same_windows(a, b) -> None:
+    """Assert that two tracks with their ledgers agree but for rounding."""
+    (track, ledger), (other, other_ledger) = a, b
+    for name in ROW_ARRAYS:
+        ours, theirs = getattr(track, name), getattr(other, name)
+        if ours.dtype == np.float32:
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, err_msg=name)
+        else:
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
+    for name, value in vars(ledger).items():
+        np.testing.assert_array_equal(value, getattr(other_ledger, name), err_msg=name)

@@ -41,6 +41,8 @@ from hdrvideo.track import (
 # those on the refiner's windows; a bridged one of those on the two ends of its gap.
 # Longer windows than the usual ones add to it.
 CONTEXT_FRAMES = REACH_FRAMES + SPEED_FRAMES + WINDOW_FRAMES + BRIDGE_FRAMES + 1
+# With a limit to what is looked ahead, so many frames are read before those that are given out.
+_LIVE_BEHIND = 48
 # What the refiner counts in the picture, beside the frames' own joints.
 _PICTURE_SHARE = 0.4
 # No refined joint is nearer to the camera.
@@ -50,13 +52,18 @@ _BRIDGED_WEIGHT = 0.1
 
 
 class MotionStage:
-    """Refines a stream of raw windows; what comes out does not depend on where windows fall."""
+    """Refines a stream of raw windows; what comes out does not depend on where windows fall.
+
+    (But with ``ahead_frames`` in the settings: then each frame is as good as can be said so soon.)
+    """
 
     def __init__(self, settings: MotionSettings, refiner: Refiner | None = None) -> None:
         self._settings = settings
         self._refiner = None if settings.causal else refiner
         longer = 0 if self._refiner is None else self._refiner.frames - WINDOW_FRAMES
-        self._context = CONTEXT_FRAMES + max(longer, 0)
+        self._behind = self._ahead = CONTEXT_FRAMES + max(longer, 0)
+        if settings.ahead_frames is not None and settings.ahead_frames < self._ahead:
+            self._behind, self._ahead = _LIVE_BEHIND, settings.ahead_frames
         self._track: PoseTrack | None = None
         self._ledger: FrameLedger | None = None
         self._first = 0
@@ -95,7 +102,8 @@ class MotionStage:
                 self._owned,
                 self._first + len(self._track),
                 own=self._settings.own_frames,
-                context=self._context,
+                behind=self._behind,
+                ahead=self._ahead,
                 is_end=is_end,
             )
             if window is None:
@@ -107,7 +115,7 @@ class MotionStage:
             )
             yield track.rows(*window.own), ledger.rows(*window.own)
             self._owned = window.own_stop
-            keep_from = max(self._owned - self._context, self._first)
+            keep_from = max(self._owned - self._behind, self._first)
             drop = keep_from - self._first
             self._track = self._track.rows(drop, len(self._track))
             self._ledger = self._ledger.rows(drop, len(self._ledger))
