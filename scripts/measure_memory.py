@@ -2,9 +2,10 @@
 
 Usage::
 
-    python scripts/measure_memory.py CLIP [--minutes 1 5 20] [--device auto] [--config FILE]
+    python scripts/measure_memory.py CLIP [--minutes 1 5 20] [--rate FPS] [--device auto] [--config FILE]
 
-The clips are made by repeating CLIP in a temporary folder; each run is a process of its own, with
+The clips are made by repeating CLIP in a temporary folder, with ``--rate`` as if it had been taken
+at fewer frames a second, so that 20 minutes are done sooner; each run is a process of its own, with
 everything on that is on by default, the refiner among it (``--config`` changes that). The figures
 are its peak resident set as the system counts it, and on a GPU the most memory that torch held at
 once.
@@ -17,21 +18,32 @@ import subprocess
 import sys
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from hdrvideo.clip import ClipWriter, open_clip
 
 
-def repeat_clip(source: Path, target: Path, minutes: float) -> int:
-    """Write ``source`` over and over until the clip is so long; give its frame count."""
+def repeat_clip(source: Path, target: Path, minutes: float, rate: int | None = None) -> int:
+    """Write ``source`` over and over until the clip is so long; give its frame count.
+
+    Args:
+        source: The clip.
+        target: The long one.
+        minutes: Its length.
+        rate: Its frames a second; None = as ``source`` has it.
+    """
     with open_clip(source) as reader:
         info = reader.info
         frames = [frame for frame in reader if frame.rgb_u8 is not None]
-    step = frames[1].pts - frames[0].pts
-    n_frames = round(minutes * 60 / float(step * info.time_base))
+    step, time_base = frames[1].pts - frames[0].pts, info.time_base
+    shown = info.rate
+    if rate is not None:
+        step, time_base, shown = 1, Fraction(1, rate), Fraction(rate)
+    n_frames = round(minutes * 60 / float(step * time_base))
     with ClipWriter(
-        target, width=info.width, height=info.height, time_base=info.time_base, rate=info.rate
+        target, width=info.width, height=info.height, time_base=time_base, rate=shown
     ) as writer:
         for n in range(n_frames):
             # There and back again, so that hands do not jump where the clip repeats.
@@ -91,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("clip", type=Path)
     parser.add_argument("--minutes", type=float, nargs="+", default=[1, 5, 20])
+    parser.add_argument("--rate", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--config", type=Path)
     # What the processes of their own are told to do.
@@ -98,7 +111,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.make:
-        print(repeat_clip(args.clip, args.make, args.minutes[0]))
+        print(repeat_clip(args.clip, args.make, args.minutes[0], args.rate))
         return
     if args.into:
         print(json.dumps(annotate(args.clip, args.into, args.device, args.config)))
@@ -107,7 +120,8 @@ def main() -> None:
     for minutes in sorted(args.minutes):
         with tempfile.TemporaryDirectory() as folder:
             clip = Path(folder) / "long.mp4"
-            run_apart(args.clip, "--make", clip, "--minutes", minutes)
+            slow = ["--rate", args.rate] if args.rate else []
+            run_apart(args.clip, "--make", clip, "--minutes", minutes, *slow)
             how = ["--config", args.config] if args.config else []
             into = Path(folder) / "long"
             now = run_apart(clip, "--into", into, "--device", args.device, *how)

@@ -36,6 +36,13 @@ def test_a_clip_is_repeated_there_and_back(script, clip, tmp_path):
         assert off.index(min(off)) == place
 
 
+def test_a_clip_may_be_shown_more_slowly(script, clip, tmp_path):
+    assert script.repeat_clip(clip, tmp_path / "slow.mp4", 2 / 60, 6) == 12
+    with open_clip(tmp_path / "slow.mp4") as reader:
+        times = [frame.pts_seconds for frame in reader]
+    assert times == pytest.approx([n / 6 for n in range(12)], abs=1e-4)
+
+
 def test_a_run_tells_its_peak_and_whether_it_refined(script, clip, tmp_path):
     parts = {"hasm": "off", "hdrm": "off", "shpe": "landmark"}
     for refine in ("small", "off"):
@@ -55,7 +62,7 @@ def test_runs_go_from_short_to_long_each_in_a_process_of_its_own(script, monkeyp
         words = list(map(str, arguments))
         asked.append(words)
         if "--make" in words:
-            apart.minutes = float(words[-1])
+            apart.minutes = float(words[words.index("--minutes") + 1])
             return 0
         peak = 100 + apart.minutes
         return {
@@ -83,3 +90,6 @@ def test_runs_go_from_short_to_long_each_in_a_process_of_its_own(script, monkeyp
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in lines] == ["0.5 min", "3 min"]
     assert "device" not in lines[0]
+    monkeypatch.setattr(sys, "argv", ["measure_memory.py", "a.mp4", "--rate", "6"])
+    script.main()
+    assert all(words[-2:] == ["--rate", "6"] for words in asked[-6::2])
