@@ -2,7 +2,8 @@
 
 Usage::
 
-    python scripts/measure_memory.py CLIP [--minutes 1 5 20] [--rate FPS] [--device auto] [--config FILE]
+    python scripts/measure_memory.py CLIP [--minutes 1 5 20] [--rate FPS]
+        [--device auto] [--config FILE]
 
 The clips are made by repeating CLIP in a temporary folder, with ``--rate`` as if it had been taken
 at fewer frames a second, so that 20 minutes are done sooner; each run is a process of its own, with
