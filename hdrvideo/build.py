@@ -17,11 +17,12 @@ from hdrvideo.errors import SettingsError, WeightsError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.hasm import Hasm, HasmNet
 from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, HdrmNet
-from hdrvideo.frame.painter import Hdrm, SteadyHdrm
+from hdrvideo.frame.painter import AheadHdrm, Hdrm, SteadyHdrm
 from hdrvideo.frame.pair import HasmReader
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
 from hdrvideo.handmodel import HandModel
+from hdrvideo.motion.ahead import PaintAhead
 from hdrvideo.motion.flow import DisFlow
 from hdrvideo.motion.form import RefineForm
 from hdrvideo.motion.memory import STAGE, MemoryNet
@@ -36,7 +37,11 @@ WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe", "refine")
 
 @dataclass(frozen=True)
 class Parts:
-    """What the pipeline joins: palm finder, frame-level core, refiner, and what runs them where."""
+    """What the pipeline joins: palm finder, frame-level core, refiner, and what runs them where.
+
+    ``ahead`` paints the pictures that are kept with what later frames show; None = they are kept as
+    they were painted first.
+    """
 
     finder: PalmFinder
     segmenter: Segmenter | None
@@ -44,6 +49,7 @@ class Parts:
     refiner: Refiner | None
     device: torch.device
     engine: str
+    ahead: AheadHdrm | None = None
 
 
 def pick_device(name: str) -> torch.device:
@@ -114,8 +120,9 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
         )
         segmenter = Segmenter(Hasm(hasm, device=device), resolution_px=HasmNet.RESOLUTION_PX)
     painters: dict[str, Any] = {}
+    ahead = None
     if settings.paints and settings.memory == "on":
-        painters["steady"] = _build_steady(engine, device)
+        painters["steady"], ahead = _build_memories(engine, device)
     elif settings.paints:
         painters["hdrm"] = _build_hdrm(engine, device)
     is_plain = settings.refine == "off" or settings.motion.causal
@@ -128,6 +135,7 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
         refiner=None if is_plain else build_refiner(device),
         device=device,
         engine=engine,
+        ahead=None if settings.motion.causal else ahead,
     )
 
 
@@ -256,8 +264,10 @@ def load_memory(device: torch.device) -> MemoryNet:
     return net
 
 
-def _build_steady(engine: str, device: torch.device) -> SteadyHdrm:
+def _build_memories(engine: str, device: torch.device) -> tuple[SteadyHdrm, AheadHdrm]:
     net, size = load_memory(device), SMALL.resolution_px
     runner = make_runner(net, engine, resolution_px=size, n_channels=net.n_channels)
-    memory = PaintMemory(runner, DisFlow(), n_features=net.n_features, device=device)
-    return SteadyHdrm(memory, resolution_px=size)
+    how: dict[str, Any] = {"n_features": net.n_features, "device": device}
+    back = PaintMemory(runner, DisFlow(), **how)
+    both = PaintAhead(runner, DisFlow(), **how)
+    return SteadyHdrm(back, resolution_px=size), AheadHdrm(both, resolution_px=size)

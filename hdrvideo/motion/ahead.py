@@ -139,7 +139,9 @@ class PaintAhead:
         row = CropRow(seen, *look(seen), frame_from_crop)
         steps = [(t, t + step) for step in (-1, 1) for t in range(len(row))]
         flows: dict[tuple[int, int], Flow] = {}
-        steady = _steadied(row, {k: self._shown(row, k, flows) for k in steps if 0 <= k[1] < len(row)})
+        steady = _steadied(
+            row, {k: self._shown(row, k, flows) for k in steps if 0 <= k[1] < len(row)}
+        )
         row = CropRow(steady, *look(steady), frame_from_crop)
         first, last = min(wanted), max(wanted)
         later = dict(self._run(row, range(len(row) - 1, first - 1, -1), wanted, flows))
@@ -199,9 +201,7 @@ class PaintAhead:
         return Answer.from_outputs(tuple(out.cpu() for out in outputs))
 
 
-def _steadied(
-    row: CropRow, shown: dict[tuple[int, int], tuple[Tensor, Tensor]]
-) -> Tensor:
+def _steadied(row: CropRow, shown: dict[tuple[int, int], tuple[Tensor, Tensor]]) -> Tensor:
     """Give crops whose masks of what is seen are means of their neighbours', from both sides."""
     both = []
     for order in (range(len(row)), range(len(row) - 1, -1, -1)):
@@ -254,5 +254,5 @@ def _mean_features(parts: Sequence[Tensor]) -> Tensor:
     """Give the mean of those features that there are; 0 where there are none."""
     if not parts[0].shape[1]:
         return parts[0]
-    n_there = sum((part.abs().amax(dim=1, keepdim=True) > 0).to(part.dtype) for part in parts)
-    return sum(parts) / n_there.clamp(min=1)
+    there = [(part.abs().amax(dim=1, keepdim=True) > 0).to(part.dtype) for part in parts]
+    return torch.stack(list(parts)).sum(dim=0) / torch.stack(there).sum(dim=0).clamp(min=1)

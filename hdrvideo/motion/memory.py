@@ -12,10 +12,9 @@ A memory may have gates that are trained, and then keeps the features of one sta
 encoder, too. As far as they have been trained they bring nothing over colours (see the README), so
 ``annotate`` has none.
 
-This is a recursive filter, for streams: it looks back, never ahead (``motion/ahead.py`` runs it both
-ways). After the feature propagation
-of ProPainter (Zhou et al., ICCV 2023), of which only the principle is taken: no window of frames is
-held, so memory does not grow with a clip.
+This is a recursive filter, for streams: it looks back, never ahead; ``motion/ahead.py`` runs it
+both ways. After the feature propagation of ProPainter (Zhou et al., ICCV 2023), of which only the
+principle is taken: no window of frames is held, so memory does not grow with a clip.
 """
 
 from collections.abc import Sequence
