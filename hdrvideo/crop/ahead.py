@@ -62,12 +62,12 @@ class AheadPictures:
         """Paint and give back the rows before the frame ``end``."""
         block = [row for row in self._rows if row.frame.index < end]
         del self._rows[: len(block)]
-        while self._views and self._views[0][0] < block[0].frame.index - MARGIN:
-            self._views.popleft()
         views = [v for v in self._views if v[0] < end + MARGIN]
         for track in range(N_TRACKS):
             for hand in _unbroken((index, pair[track]) for index, pair in views):
                 self._paint_hand(block, track, hand)
+        while self._views and self._views[0][0] < end - MARGIN:
+            self._views.popleft()
         for row in block:
             row.sightings = [None if s is None else replace(s, view=None) for s in row.sightings]
         return block
