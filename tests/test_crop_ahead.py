@@ -18,6 +18,7 @@ from hdrvideo.crop.sighting import HandView, TrackedFrame
 from hdrvideo.datatypes import KeptCrop
 from hdrvideo.errors import ShapeError
 from hdrvideo.geometry import CropSquare, square_from_pose
+from hdrvideo.pipeline import painted_ahead
 
 R = 16
 
@@ -172,3 +173,8 @@ def test_hands_that_were_exchanged_do_not_go_on():
     follower._swap(row)
     after = follower.step(frame(3))
     assert [hand.view.goes_on for hand in after.sightings] == [False, False]
+
+
+def test_the_pipeline_gives_every_row_once():
+    given = [row_of(k) for k in range(BLOCK + MARGIN + 2)]
+    assert list(painted_ahead(iter(given), AheadPictures(Spy()))) == given

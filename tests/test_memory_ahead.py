@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from test_memory import CPU, STILL, R, crop_of, crossing, masked, smooth
+from torch.nn import functional
 
 from hdrvideo.build import build_parts, memory_net
 from hdrvideo.config import MotionSettings, Settings
@@ -13,6 +14,7 @@ from hdrvideo.datatypes import HandCrops
 from hdrvideo.errors import ShapeError
 from hdrvideo.frame.hdrm import HdrmNet, find_regions, layers_seen
 from hdrvideo.frame.painter import AheadHdrm, SteadyHdrm
+from hdrvideo.geometry import CropSquare
 from hdrvideo.motion.ahead import SIGHT_ENOUGH, CropRow, PaintAhead, _Brought, fused
 from hdrvideo.motion.flow import DisFlow, Flow
 from hdrvideo.motion.memory import Layers
@@ -174,3 +176,18 @@ def test_pictures_look_ahead_only_with_a_memory_that_may():
         (False, {"motion": causal}),
     ):
         assert (build_parts(Settings(**plain, **more), CPU).ahead is not None) == there
+
+
+def test_crops_of_another_size_come_back_at_their_own(net):
+    row = []
+    for at in (30, 55):
+        crop = shown(at)
+        rgb, masks = (functional.interpolate(x, size=(224, 224)) for x in (crop.rgb, crop.masks))
+        affine = CropSquare(63.5, 63.5, R).frame_from_crop(224)[None]
+        row.append(HandCrops(rgb, affine, np.array([False]), masks))
+    bare = ahead_of(net)(row, [1])
+    assert bare[1].shape == (3, 224, 224)
+    inside = row[1].masks[0, 2] * row[1].masks[0, 1] > 0
+    assert (bare[1] - row[1].rgb[0])[:, inside].abs().mean() > 0.05
+    # Where nothing is painted it is the crop that came, to the bit.
+    assert torch.equal(bare[1][:, :20, :20], row[1].rgb[0, :, :20, :20])
