@@ -21,11 +21,12 @@ from hdrvideo.errors import SettingsError, WeightsError
 from hdrvideo.frame.detnet import DetNetSmall, DetReader, DetShpe
 from hdrvideo.frame.hasm import Hasm, HasmNet
 from hdrvideo.frame.hdrm import N_CHANNELS, SMALL, HdrmNet
-from hdrvideo.frame.painter import Hdrm, SteadyHdrm
+from hdrvideo.frame.painter import AheadHdrm, Hdrm, SteadyHdrm
 from hdrvideo.frame.pair import HasmReader
 from hdrvideo.frame.shpe import LandmarkNet, LandmarkShpe
 from hdrvideo.frame.stage import FrameStage, MixedShpe, Shpe
 from hdrvideo.handmodel import HandModel
+from hdrvideo.motion.ahead import PaintAhead
 from hdrvideo.motion.flow import DisFlow
 from hdrvideo.motion.form import RefineForm
 from hdrvideo.motion.memory import STAGE, MemoryNet
@@ -40,7 +41,11 @@ WEIGHTS = ("palm", "landmark", "hasm", "hdrm", "shpe", "refine")
 
 @dataclass(frozen=True)
 class Parts:
-    """What the pipeline joins: palm finder, frame-level core, refiner, and what runs them where."""
+    """What the pipeline joins: palm finder, frame-level core, refiner, and what runs them where.
+
+    ``ahead`` paints the pictures that are kept with what later frames show; None = they are kept as
+    they were painted first.
+    """
 
     finder: PalmFinder
     segmenter: Segmenter | None
@@ -48,6 +53,7 @@ class Parts:
     refiner: Refiner | None
     device: torch.device
     engine: str
+    ahead: AheadHdrm | None = None
 
 
 def pick_device(name: str) -> torch.device:
@@ -118,11 +124,13 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
         hasm = build_hasm(engine, device)
         segmenter = Segmenter(hasm, resolution_px=hasm.resolution_px)
     painters: dict[str, Any] = {}
+    ahead = None
     if settings.paints and settings.memory == "on":
-        painters["steady"] = _build_steady(engine, device)
+        painters["steady"], ahead = _build_memories(engine, device)
     elif settings.paints:
         painters["hdrm"] = build_hdrm(engine, device)
     is_plain = settings.refine == "off" or settings.motion.causal
+    waits_little = settings.motion.causal or settings.motion.ahead_frames is not None
     return Parts(
         finder=PalmFinder(palm, device=device, min_score=settings.find.min_score),
         segmenter=segmenter,
@@ -132,6 +140,7 @@ def build_parts(settings: Settings, device: torch.device) -> Parts:
         refiner=None if is_plain else build_refiner(device),
         device=device,
         engine=engine,
+        ahead=None if waits_little else ahead,
     )
 
 
@@ -303,8 +312,10 @@ def load_memory(device: torch.device) -> MemoryNet:
     return net
 
 
-def _build_steady(engine: str, device: torch.device) -> SteadyHdrm:
+def _build_memories(engine: str, device: torch.device) -> tuple[SteadyHdrm, AheadHdrm]:
     net, size = load_memory(device), SMALL.resolution_px
     runner = make_runner(net, engine, resolution_px=size, n_channels=net.n_channels)
-    memory = PaintMemory(runner, DisFlow(), n_features=net.n_features, device=device)
-    return SteadyHdrm(memory, resolution_px=size)
+    how: dict[str, Any] = {"n_features": net.n_features, "device": device}
+    back = PaintMemory(runner, DisFlow(), **how)
+    both = PaintAhead(runner, DisFlow(), **how)
+    return SteadyHdrm(back, resolution_px=size), AheadHdrm(both, resolution_px=size)

@@ -188,7 +188,8 @@ class MotionSettings:
         bridge_behind_seconds: The same of a hand that is lost behind the other one.
         own_frames: Frames that a window gives out.
         ahead_frames: Frames looked ahead at most; None = all that could matter.
-        causal: Smooth without looking ahead (and bridge and refine nothing), for streams.
+        causal: Smooth without looking ahead (bridge and refine nothing, paint pictures that are
+            kept by earlier frames alone), for streams.
     """
 
     smooth_seconds: float = 0.09
@@ -220,7 +221,8 @@ class Settings:
         hasm: Which segmentation of both hands: ``small``, or ``off``.
         hdrm: Which painter of whole, single hands: ``small``, ``off``, or ``auto`` (small wherever
             there are masks to go by).
-        memory: The painter remembers hands from the frames before: ``on``, or ``off`` (each frame
+        memory: The painter remembers hands from the frames before, and for pictures that are kept
+            also looks at the frames after, unless ``motion.causal``: ``on``, or ``off`` (each frame
             is painted by itself).
         shpe: Which single-hand pose estimator: ``landmark`` or ``small``.
         shpe_2d: Whose joints in the picture are taken where SHPE is ``small``: its ``own``, the

@@ -9,6 +9,8 @@
       HandReader    the square crops and their way back               crop/read.py
       FrameStage    one crop -> one hand, painted bare where needed   frame/stage.py
         PaintMemory   what is remembered of it from frames before     motion/steady.py
+    AheadPictures pictures that are kept: painted from both sides     crop/ahead.py
+      PaintAhead    what frames before and after show of a hand       motion/ahead.py
     SideDecider   which hand is right and which is left               crop/sides.py
     lift_pairs    2D joints and 3D shape -> millimetres in the camera frame/lift.py
     MotionStage   bridging and refining over windows                  motion/stage.py
@@ -27,8 +29,10 @@ from hdrvideo import __version__
 from hdrvideo.build import Parts, build_parts, pick_device
 from hdrvideo.clip import open_clip
 from hdrvideo.config import Settings
+from hdrvideo.crop.ahead import AheadPictures
 from hdrvideo.crop.follow import HandFollower
 from hdrvideo.crop.sides import SideDecider, SidedFrame
+from hdrvideo.crop.sighting import TrackedFrame
 from hdrvideo.datatypes import N_JOINTS, ClipInfo, Frame, KeptCrop
 from hdrvideo.frame.lift import lift_pairs
 from hdrvideo.geometry import Camera
@@ -131,9 +135,13 @@ def raw_windows(
         paint=parts.frame_stage.paint if parts.frame_stage.can_paint else None,
         remember=parts.frame_stage.remembers,
         keep_crops=on_crops is not None,
+        keep_views=parts.ahead is not None,
     )
+    rows: Iterable[TrackedFrame] = map(follower.step, frames)
+    if on_crops is not None and parts.ahead is not None:
+        rows = painted_ahead(rows, AheadPictures(parts.ahead))
     sides = SideDecider(settings.side, mirror=settings.mirror)
-    for sided in sided_frames(frames, follower, sides):
+    for sided in sided_frames(rows, sides):
         if on_masks is not None:
             give_masks(sided, on_masks)
         if on_crops is not None:
@@ -141,12 +149,17 @@ def raw_windows(
         yield assemble(sided, meta)
 
 
-def sided_frames(
-    frames: Iterable[Frame], follower: HandFollower, sides: SideDecider
-) -> Iterator[list[SidedFrame]]:
-    """Follow the hands and say their sides, some frames at a time, each frame once."""
-    for frame in frames:
-        decided = sides.push(follower.step(frame))
+def painted_ahead(rows: Iterable[TrackedFrame], pictures: AheadPictures) -> Iterator[TrackedFrame]:
+    """Let the hands' pictures wait for the frames after them; each row comes once, in order."""
+    for row in rows:
+        yield from pictures.push(row)
+    yield from pictures.finish()
+
+
+def sided_frames(rows: Iterable[TrackedFrame], sides: SideDecider) -> Iterator[list[SidedFrame]]:
+    """Say the hands' sides, some frames at a time, each frame once."""
+    for row in rows:
+        decided = sides.push(row)
         if decided:
             yield decided
     decided = sides.finish()

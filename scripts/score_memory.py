@@ -7,12 +7,13 @@ Usage::
     python scripts/score_memory.py clips_test --gates runs/memory/best.safetensors --sheet look.png
 
 Hands are cut out as ``annotate`` does, in squares that follow them restlessly, and painted frame by
-frame: each by itself; with memory, as ``annotate`` does; and with gates that were trained. Masks
+frame: each by itself; with memory, as ``annotate`` reads them; looking ahead too, as its kept crops
+are painted (all frames of a clip at once); and with gates that were trained. Masks
 are the true ones, then spoiled ones (``--spoil``, how often each kind of damage happens). "Flicker"
 is the mean absolute difference from what was painted in the frame before, along the hand's true
 motion, in its hidden part; the truth has a flicker of its own (light, noise, compression). Numbers
 are means over hands, each of which counts once; in brackets 95 % of means over hands drawn anew
-(bootstrap). The last line gives the share of flicker that is left.
+(bootstrap). The last lines give the share of flicker that is left.
 """
 
 import argparse
@@ -26,8 +27,10 @@ from torch import Tensor
 
 from hdrvideo.build import memory_net
 from hdrvideo.checkpoint import load_weights, weights_path
-from hdrvideo.datatypes import U8
-from hdrvideo.frame.hdrm import HdrmNet
+from hdrvideo.datatypes import U8, HandCrops
+from hdrvideo.frame.hdrm import HdrmNet, needs_painting
+from hdrvideo.frame.painter import AheadHdrm
+from hdrvideo.motion.ahead import PaintAhead
 from hdrvideo.motion.flow import DisFlow
 from hdrvideo.motion.memory import MemoryNet
 from hdrvideo.train.bare_clips import list_clips, load_clip
@@ -46,7 +49,8 @@ COLUMNS = {
 }
 N_DRAWS = 1000
 SHEET_FRAMES = 8
-Paint = Callable[[dict[str, Tensor]], Tensor]
+Paint = Callable[[dict[str, Tensor], ClipCrops], Tensor]
+MEMORIES = ("with memory", "looking ahead, too")
 
 
 def make_net(path: Path | None) -> MemoryNet:
@@ -69,15 +73,34 @@ def painters(trained: Path | None) -> dict[str, Paint]:
         rows = paint_clips(net, net.n_features, batch["seen"], motions)
         return torch.cat([bare for bare, _ in rows])
 
+    ahead = AheadHdrm(
+        PaintAhead(colours, DisFlow(), n_features=0, device=torch.device("cpu")),
+        resolution_px=HdrmNet().size.resolution_px,
+    )
     ways: dict[str, Paint] = {
-        "as seen": lambda batch: batch["seen"][0, :, :3],
-        "each frame by itself": lambda batch: paint(colours, batch, alone=True),
-        "with memory": lambda batch: paint(colours, batch),
+        "as seen": lambda batch, _: batch["seen"][0, :, :3],
+        "each frame by itself": lambda batch, _: paint(colours, batch, alone=True),
+        MEMORIES[0]: lambda batch, _: paint(colours, batch),
+        MEMORIES[1]: lambda _, crops: paint_ahead(ahead, crops),
     }
     if trained is not None:
         gated = make_net(trained)
-        ways["with trained gates"] = lambda batch: paint(gated, batch)
-    return ways | {"the truth": lambda batch: batch["truth"][0]}
+        ways["with trained gates"] = lambda batch, _: paint(gated, batch)
+    return ways | {"the truth": lambda batch, _: batch["truth"][0]}
+
+
+def paint_ahead(painter: AheadHdrm, crops: ClipCrops) -> Tensor:
+    """Paint one hand's row of crops ``(T, 3, R, R)`` from both sides."""
+    seen = torch.from_numpy(crops.seen)
+    wanted = needs_painting(seen[:, 3:]).nonzero().flatten().tolist()
+    row = [
+        HandCrops(one[None, :3], affine[None], np.zeros(1, bool), one[None, 3:])
+        for one, affine in zip(seen, crops.frame_from_crop, strict=True)
+    ]
+    painted = seen[:, :3].clone()
+    for place, rgb in painter(row, wanted).items():
+        painted[place] = rgb
+    return painted
 
 
 def hands(folder: Path, spoil: float, seed: int) -> list[ClipCrops]:
@@ -108,9 +131,9 @@ def row_of(name: str, found: list[dict[str, float]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def ratio(found: dict[str, list[dict[str, float]]]) -> str:
-    """Give the flicker with memory over that without, of means over hands, with its 95 %."""
-    names = ("with memory", "each frame by itself")
+def ratio(found: dict[str, list[dict[str, float]]], memory: str) -> str:
+    """Give the flicker with a memory over that without, of means over hands, with its 95 %."""
+    names = (memory, "each frame by itself")
     values = np.array([[hand["flicker"] for hand in found[name]] for name in names])
     values = values[:, np.isfinite(values).all(axis=0)]
     draws = np.random.default_rng(0).integers(values.shape[1], size=(N_DRAWS, values.shape[1]))
@@ -153,7 +176,7 @@ def main() -> None:
             painted = []
             for name, paint in ways.items():
                 with torch.inference_mode():
-                    painted.append(paint(batch))
+                    painted.append(paint(batch, crops))
                 found[name].append(clip_scores(painted[-1], crops))
             if args.sheet:
                 args.sheet.mkdir(parents=True, exist_ok=True)
@@ -164,7 +187,9 @@ def main() -> None:
         print(f"| painted | {' | '.join(COLUMNS.values())} |\n|{'---|' * (1 + len(COLUMNS))}")
         for name, scores in found.items():
             print(row_of(name, scores))
-        print(f"\nflicker with memory over without: {ratio(found)}")
+        print()
+        for memory in MEMORIES:
+            print(f"flicker {memory} over each frame by itself: {ratio(found, memory)}")
 
 
 if __name__ == "__main__":

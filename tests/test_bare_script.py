@@ -96,9 +96,10 @@ def test_true_crops_score_best(script, tmp_path, monkeypatch, capsys):
     cells = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in lines[4:]}
     assert list(cells) == ["true", "seen"]
     scores = {
-        name: dict(zip(script.COLUMNS, (float(c.split()[0]) for c in row), strict=True))
+        name: dict(zip(script.COLUMNS, (float(c.split()[0]) for c in row[:-1]), strict=True))
         for name, row in cells.items()
     }
+    assert cells["true"][-1].strip() == "1.00 (1.00..1.00)"
     # The pair's pictures differ in the left hand's bare one alone, whose colours are turned round.
     assert scores["true"]["hole_l1"] < 0.02 < scores["seen"]["hole_l1"]
     assert scores["true"]["hole_psnr"] > scores["seen"]["hole_psnr"]
@@ -115,3 +116,10 @@ def test_without_crops_there_is_nothing_to_score(script, tmp_path, monkeypatch, 
     with pytest.raises(SystemExit):
         script.main()
     assert "no clip of the benchmark has crops in every folder" in capsys.readouterr().err
+
+
+def test_flicker_is_compared_over_clips(script):
+    """A clip without a number counts for nothing; one clip halves it, the other keeps it."""
+    first = {"hole_flicker": [np.array([0.2, np.nan]), np.array([0.4, 0.4]), np.array([np.nan])]}
+    ours = {"hole_flicker": [np.array([0.2, np.nan]), np.array([0.2, 0.2]), np.array([np.nan])]}
+    assert script.flicker_ratio(ours, first) == "0.60 (0.50..1.00)"

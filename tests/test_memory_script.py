@@ -39,7 +39,7 @@ def test_it_prints_a_table_for_each_kind_of_masks_and_draws_strips(
     lines = capsys.readouterr().out.splitlines()
     assert "masks spoiled: 0; 2 hands, 10 frames" in lines
     rows = {cells(line)[0]: cells(line)[1:] for line in lines if line.startswith("| ")}
-    names = ["as seen", "each frame by itself", "with memory", "with trained gates", "the truth"]
+    names = ["as seen", "each frame by itself", *script.MEMORIES, "with trained gates", "the truth"]
     assert list(rows) == ["painted", *names]
     assert len(rows["painted"]) == len(script.COLUMNS)
     # Gates that were not trained change nothing.
@@ -47,8 +47,9 @@ def test_it_prints_a_table_for_each_kind_of_masks_and_draws_strips(
     assert rows["the truth"][0].startswith("0.0000")
     l1 = {name: float(row[0].split()[0]) for name, row in rows.items() if name != "painted"}
     assert l1["each frame by itself"] < l1["as seen"]
-    assert lines[-1].startswith("flicker with memory over without: ")
-    assert lines[-1].endswith(", 1 hands")
+    for line, memory in zip(lines[-2:], script.MEMORIES, strict=True):
+        assert line.startswith(f"flicker {memory} over each frame by itself: ")
+        assert line.endswith(", 1 hands")
     sheet = cv2.imread(str(tmp_path / "sheet" / "hand_000_0.png"))
     assert sheet.shape == (len(names) * 128, 5 * 128, 3)
     monkeypatch.setattr(sys, "argv", ["score_memory.py", str(tmp_path)])
@@ -64,4 +65,4 @@ def test_means_are_over_the_hands_that_have_a_number(script):
     assert row[-1] == "0.2000 (0.1000..0.3000)"
     assert row[1].startswith("0.1667 ")
     found = {"with memory": hands, "each frame by itself": [dict.fromkeys(h, 0.4) for h in hands]}
-    assert script.ratio(found) == "0.50 (0.25..0.75), 2 hands"
+    assert script.ratio(found, "with memory") == "0.50 (0.25..0.75), 2 hands"

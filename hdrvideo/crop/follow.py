@@ -68,6 +68,7 @@ class HandFollower:
         paint: Paint | None = None,
         remember: bool = False,
         keep_crops: bool = False,
+        keep_views: bool = False,
     ) -> None:
         """Take the nets.
 
@@ -80,6 +81,7 @@ class HandFollower:
             paint: Makes hands bare by their masks; None = they are read only as they are.
             remember: Paint with what is remembered of a hand's frames before.
             keep_crops: Leave a picture of each hand in its sighting.
+            keep_views: Leave with it what it may be painted from anew.
         """
         self._finder = finder
         self._guide = None if segmenter is None else MaskGuide(segmenter)
@@ -89,6 +91,7 @@ class HandFollower:
             paint=paint,
             remember=remember,
             keep_crops=keep_crops,
+            keep_views=keep_views,
         )
         self._settings = settings
         self._tracks: list[Track | None] = [None] * N_TRACKS

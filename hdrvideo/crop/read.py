@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from hdrvideo.crop.bare import MaskedHand
-from hdrvideo.crop.sighting import Sighting, Track, TrackedFrame
+from hdrvideo.crop.sighting import HandView, Sighting, Track, TrackedFrame
 from hdrvideo.crop.take import OwnAndOther, Pyramid, take_crop, take_hands
 from hdrvideo.datatypes import F32, U8, Bool, HandCrops, HandPoses, KeptCrop
 from hdrvideo.geometry import F64, CropSquare, square_from_pose
@@ -64,6 +64,7 @@ class HandReader:
         paint: Paint | None = None,
         remember: bool = False,
         keep_crops: bool = False,
+        keep_views: bool = False,
     ) -> None:
         """Take what reads crops of a side, and what paints them.
 
@@ -73,8 +74,11 @@ class HandReader:
             paint: Makes hands bare; None = no hand is painted.
             remember: Paint with what is remembered of a hand's frames before.
             keep_crops: Keep pictures of the hands.
+            keep_views: Keep beside them what they may be painted from anew; only where there is
+                something to remember.
         """
         self.keeps_crops = keep_crops
+        self._keeps_views = keep_crops and keep_views and remember
         self.can_paint = paint is not None
         self._read = read
         self._paint = paint
@@ -82,6 +86,7 @@ class HandReader:
         self._remembers = remember
         self._painted: dict[int, KeptCrop] = {}
         self._pasts: dict[int, _Past] = {}
+        self._views: dict[int, HandView] = {}
 
     def __call__(
         self, pyramid: Pyramid, squares: list[CropSquare], births: Sequence[int]
@@ -111,6 +116,8 @@ class HandReader:
             What was read, by track. A hand that has nothing to paint is not among them and is
             not read again.
         """
+        if self._keeps_views:
+            self._views = {i: self._view(pyramid, i, hand, index) for i, hand in hands.items()}
         may = [i for i, hand in hands.items() if hand.may_need_painting()]
         if self._paint is None or not may:
             self._keep_pasts(pyramid, hands, index, {})
@@ -127,8 +134,7 @@ class HandReader:
         bare = crops.only(is_painted)
         if self.keeps_crops:
             for k, i in enumerate(painted):
-                rgb_u8 = _to_u8(np.moveaxis(bare.rgb[k].numpy(), 0, -1))
-                self._painted[i] = _kept(rgb_u8, bare.frame_from_crop[k], painted=True)
+                self._painted[i] = painted_crop(bare.rgb[k].numpy(), bare.frame_from_crop[k])
         read = _sightings(self._read(bare), [hands[i].sighting.birth for i in painted])
         return dict(zip(painted, read, strict=True))
 
@@ -149,13 +155,25 @@ class HandReader:
         A hand that was not painted there was seen there: its crop says all, and is only cut out now
         that it is needed.
         """
-        past = self._pasts.get(i)
-        if past is None or past.index != index - 1 or not _is_same(past.hand, hand):
+        past = self._past(i, hand, index)
+        if past is None:
             return None
         if past.kept is not None:
             return past.kept
         square, masks = past.hand.square, past.hand.masks
         return take_hands(past.pyramid, [square], self._resolution_px, [masks])
+
+    def _past(self, i: int, hand: MaskedHand, index: int) -> _Past | None:
+        past = self._pasts.get(i)
+        if past is None or past.index != index - 1 or not _is_same(past.hand, hand):
+            return None
+        return past
+
+    def _view(self, pyramid: Pyramid, i: int, hand: MaskedHand, index: int) -> HandView:
+        square = hand.square
+        rgb_u8 = take_crop(pyramid, square, self._resolution_px, replicate=True)
+        goes_on = self._past(i, hand, index) is not None
+        return HandView(rgb_u8, square, hand.masks, goes_on)
 
     def leave_pictures(
         self, row: TrackedFrame, tracks: Sequence[Track | None], pyramid: Pyramid
@@ -169,8 +187,8 @@ class HandReader:
                 crop = self._painted.get(i)
                 if crop is None:
                     crop = self.picture(pyramid, sighting, mirror=track.mirror)
-                row.sightings[i] = replace(sighting, crop=crop)
-        self._painted = {}
+                row.sightings[i] = replace(sighting, crop=crop, view=self._views.get(i))
+        self._painted, self._views = {}, {}
 
     def picture(self, pyramid: Pyramid, sighting: Sighting, *, mirror: bool) -> KeptCrop:
         """Give the picture of a hand as it is, in the square round its pose."""
@@ -204,8 +222,10 @@ def _sightings(poses: HandPoses, births: Sequence[int]) -> list[Sighting]:
     ]
 
 
-def _to_u8(rgb: F32) -> U8:
-    return (rgb * 255 + 0.5).astype(np.uint8)
+def painted_crop(rgb: F32, frame_from_crop: F64) -> KeptCrop:
+    """Give the picture of a hand that was painted, from ``(3, R, R)`` of 0..1."""
+    rgb_u8 = (np.moveaxis(rgb, 0, -1) * 255 + 0.5).astype(np.uint8)
+    return _kept(rgb_u8, frame_from_crop, painted=True)
 
 
 def _kept(rgb_u8: U8, frame_from_crop: F64, *, painted: bool) -> KeptCrop:

@@ -7,14 +7,35 @@ from functools import cached_property
 import numpy as np
 
 from hdrvideo.crop.find import FoundPalm
-from hdrvideo.datatypes import F32, Frame, KeptCrop
-from hdrvideo.geometry import box_iou, points_box, square_from_pose
+from hdrvideo.datatypes import F32, U8, Frame, KeptCrop, check_array
+from hdrvideo.geometry import CropSquare, box_iou, points_box, square_from_pose
 from hdrvideo.handmask import HandMask
 from hdrvideo.track import LOW_PRESENCE, NOT_FOUND
 
 N_TRACKS = 2
 # Overlap (IoU) of two hands' boxes from which one of them may be a second reading of the other.
 _OVERLAP = 0.1
+
+
+@dataclass(frozen=True)
+class HandView:
+    """A hand as a frame shows it, and by what it is painted; kept until later frames were seen.
+
+    Attributes:
+        rgb_u8: ``(R, R, 3)`` its crop.
+        square: Where that was cut out.
+        masks: Its own, and the other hand's or None.
+        goes_on: It is the hand that its track had in the frame before, seen the same way round.
+    """
+
+    rgb_u8: U8
+    square: CropSquare
+    masks: tuple[HandMask, HandMask | None]
+    goes_on: bool
+
+    def __post_init__(self) -> None:
+        side = len(self.rgb_u8)
+        check_array("rgb_u8", self.rgb_u8, (side, side, 3), "uint8")
 
 
 @dataclass(frozen=True)
@@ -31,6 +52,7 @@ class Sighting:
         mask: What is seen of it and the whole of it; None where nobody looked.
         carried: Only its mask says that it is there; no pose of it was read that can be trusted.
         crop: Its picture, where pictures are kept.
+        view: What its picture may be painted from anew, until that is done.
         refine_px: ``(21, 2)`` float32, the way from ``uv_px`` to where its joints are thought to
             be; None = none.
     """
@@ -44,6 +66,7 @@ class Sighting:
     mask: HandMask | None = None
     carried: bool = False
     crop: KeptCrop | None = None
+    view: HandView | None = None
     refine_px: F32 | None = None
 
     @property

@@ -1,6 +1,6 @@
 """What runs HDRM: hands are painted frame by frame, or with what is remembered of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -125,6 +125,58 @@ class SteadyHdrm:
         sees = layers_seen(find_regions(seen[:, 3:]))
         affines = _rescaled(before.frame_from_crop, before.rgb.shape[-1], self.resolution_px)
         return self._memory.begin(seen, sees, affines)
+
+
+class RowMemory(Protocol):
+    """What a memory that looks ahead must offer; see ``motion/ahead.py``."""
+
+    def paint(
+        self,
+        seen: Tensor,
+        frame_from_crop: F64,
+        look: Callable[[Tensor], tuple[Tensor, Tensor]],
+        wanted: Sequence[int],
+    ) -> dict[int, Any]:
+        """Give what is painted (``rgb`` and ``weight``), by place in the row."""
+
+
+class AheadHdrm:
+    """HDRM with a memory that looks ahead: a row of one hand's crops is painted as a whole."""
+
+    def __init__(self, memory: RowMemory, *, resolution_px: int) -> None:
+        """Take a memory, and the side that its crops have."""
+        self.resolution_px = resolution_px
+        self._memory = memory
+
+    def __call__(self, crops: Iterable[HandCrops], wanted: Sequence[int]) -> dict[int, Tensor]:
+        """Paint some crops of a row.
+
+        Args:
+            crops: One hand in frames in a row, one crop at a time, with masks.
+            wanted: Places in the row of those that are to be painted.
+
+        Returns:
+            Bare hands ``(3, S, S)`` float32 in 0..1 on the CPU, by place in the row.
+        """
+        kept, seen, affines = {}, [], []
+        with torch.inference_mode():
+            for place, crop in enumerate(crops):
+                rgb, told = _seen(crop.rgb, crop.masks, self.resolution_px)
+                side = crop.rgb.shape[-1]
+                affines.append(_rescaled(crop.frame_from_crop, side, self.resolution_px))
+                seen.append(told)
+                if place in wanted:
+                    kept[place] = rgb
+            row, at = torch.cat(seen), np.concatenate(affines)
+            answers = self._memory.paint(row, at, _look, wanted)
+            bare = {k: _laid_over(kept[k], a.rgb, a.weight)[0] for k, a in answers.items()}
+        return {place: rgb.clone() for place, rgb in bare.items()}
+
+
+def _look(seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Say of crops with masks where each layer is seen, and which have something to paint."""
+    regions = find_regions(seen[:, 3:])
+    return layers_seen(regions), regions.needed
 
 
 def _seen(rgb: Tensor, masks: Tensor, resolution_px: int) -> tuple[Tensor, Tensor]:

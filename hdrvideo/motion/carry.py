@@ -84,12 +84,35 @@ def find_motion(flow: FlowEngine, now: View, before: View) -> LayerMotion:
     values = values[:, None].expand(-1, N_LAYERS, -1, -1, -1).flatten(0, 1)
     halvings = min(_HALVINGS, (r & -r).bit_length() - 1)
     filled = spread(values, weight.flatten(0, 1)[:, None], halvings).view(b, N_LAYERS, 3, r, r)
-    lines = torch.arange(r, dtype=torch.float32)
-    here = torch.stack(torch.meshgrid(lines, lines, indexing="xy"), dim=-1)
-    there = here + filled[:, :, :2].permute(0, 1, 3, 4, 2)
+    place_px = _places(filled[:, :, :2].permute(0, 1, 3, 4, 2), affines)
+    return LayerMotion(place_px, filled[:, :, 2].clamp(0, 1))
+
+
+def find_shown(flow: FlowEngine, now: View, before: View) -> tuple[Tensor, Tensor]:
+    """Find the motion that pictures show, whatever it is of, from crops to those before.
+
+    Args:
+        flow: Finds motion in pictures.
+        now: The crops.
+        before: As many crops of the frame before, of the same size.
+
+    Returns:
+        Place of each pixel in the crop before ``(B, R, R, 2)``, and trust ``(B, R, R)`` 0..1, 0
+        where nothing is known.
+    """
+    aligned, affines = _aligned(now, before)
+    found = flow(CropPair(now.rgb.contiguous(), aligned[:, :3].contiguous()))
+    way = torch.where(found.uv_px.isfinite(), found.uv_px, 0.0)
+    return _places(way[:, None], affines)[:, 0], found.trust
+
+
+def _places(way: Tensor, affines: F64) -> Tensor:
+    """Give places in the crops before ``(B, L, R, R, 2)`` from ways in those cut anew."""
+    lines = torch.arange(way.shape[2], dtype=torch.float32)
+    there = torch.stack(torch.meshgrid(lines, lines, indexing="xy"), dim=-1) + way
     turns = torch.from_numpy(affines.astype(np.float32))
     place_px = torch.einsum("blhwi,bji->blhwj", there, turns[:, :, :2])
-    return LayerMotion(place_px + turns[:, None, None, None, :, 2], filled[:, :, 2].clamp(0, 1))
+    return place_px + turns[:, None, None, None, :, 2]
 
 
 def _aligned(now: View, before: View) -> tuple[Tensor, F64]:

@@ -12,9 +12,9 @@ A memory may have gates that are trained, and then keeps the features of one sta
 encoder, too. As far as they have been trained they bring nothing over colours (see
 docs/measurements.md), so ``annotate`` has none.
 
-This is a recursive filter, for streams: it looks back, never ahead. After the feature propagation
-of ProPainter (Zhou et al., ICCV 2023), of which only the principle is taken: no window of frames is
-held, so memory does not grow with a clip.
+This is a recursive filter, for streams: it looks back, never ahead; ``motion/ahead.py`` runs it
+both ways. After the feature propagation of ProPainter (Zhou et al., ICCV 2023), of which only the
+principle is taken: no window of frames is held, so memory does not grow with a clip.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ OUTLINE: Final = 0.6
 # Beyond so many pixels from what hides it, a hand's outline is that of now.
 _REACH_PX: Final = 3
 # Motion of at least half the trust is trusted.
-_TRUSTED: Final = 2.0
+TRUSTED: Final = 2.0
 # Stage of the painter's encoder whose features are kept, and how many of its cells a pixel side.
 STAGE: Final = 2
 CELL_PX: Final = 4
@@ -131,13 +131,22 @@ def outline_of(seen: Tensor) -> Tensor:
     return seen[:, _OWN].amax(dim=1, keepdim=True)
 
 
-def recall(layers: Layers, motion: LayerMotion, seen: Tensor) -> tuple[Layers, Tensor]:
+def recall(
+    layers: Layers,
+    motion: LayerMotion,
+    seen: Tensor,
+    *,
+    fading: float = FADING,
+    outline_share: float = OUTLINE,
+) -> tuple[Layers, Tensor]:
     """Carry what is remembered into the present.
 
     Args:
         layers: As they were in the crops before.
         motion: Of the crops of now.
         seen: ``(B, 7, R, R)`` the crops with masks.
+        fading: How fast worth fades.
+        outline_share: How much the outline remembered counts beside that of now.
 
     Returns:
         What is remembered, where it is now; and the crops, their hand's outline steadied. Features
@@ -149,19 +158,23 @@ def recall(layers: Layers, motion: LayerMotion, seen: Tensor) -> tuple[Layers, T
     found = found.view(b, n, 4, r, r)
     worth = found[:, :, 3:]
     rgb = found[:, :, :3] / worth.clamp(min=_TINY)
-    trust = (_TRUSTED * motion.trust).clamp(max=1)[:, :, None]
-    worth = worth / (1 + FADING * worth) * trust
+    trust = (TRUSTED * motion.trust).clamp(max=1)[:, :, None]
+    worth = worth / (1 + fading * worth) * trust
     before, is_inside = _looked_up(layers.outline, motion.place_px[:, 0])
-    share = OUTLINE * trust[:, 0] * is_inside * _near_hidden(seen)
+    share = outline_share * trust[:, 0] * is_inside * _near_hidden(seen)
     steadied = torch.lerp(outline_of(seen), before, share)
     outline = torch.maximum(steadied, seen[:, _OWN_VISIBLE])
     is_hand = outline[:, 0, ..., None] >= _HALF
     place_px = torch.where(is_hand, motion.place_px[:, 0], motion.place_px[:, 1])
     cells = functional.avg_pool2d(place_px.permute(0, 3, 1, 2), CELL_PX).permute(0, 2, 3, 1)
     features, _ = _looked_up(layers.features, (cells + 0.5) / CELL_PX - 0.5)
+    return Layers(rgb, worth, outline, features), outlined(seen, outline)
+
+
+def outlined(seen: Tensor, outline: Tensor) -> Tensor:
+    """Give crops with masks ``(B, 7, R, R)`` another whole hand ``(B, 1, R, R)``."""
     rest = seen[:, _OWN.stop :]
-    steady = torch.cat([seen[:, :3], seen[:, _OWN_VISIBLE], outline, rest], dim=1)
-    return Layers(rgb, worth, outline, features), steady
+    return torch.cat([seen[:, :3], seen[:, _OWN_VISIBLE], outline, rest], dim=1)
 
 
 def _near_hidden(seen: Tensor) -> Tensor:
