@@ -9,7 +9,7 @@ from hdrvideo.datatypes import F32, N_SIDES
 
 # Part of the hands that the hints miss, of absent hands that they show, and of hints with the sides
 # swapped: the picture has the last word.
-_MISSED, _GHOST, _SWAPPED = 0.1, 0.05, 0.04
+_MISSED, _GHOST, _SWAPPED = 0.3, 0.05, 0.04
 
 
 def draw_hints(amodal: F32, rng: np.random.Generator, *, none_share: float) -> F32:
