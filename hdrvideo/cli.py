@@ -154,7 +154,7 @@ def render(
     panels: Annotated[
         str,
         typer.Option(
-            "--panels", help="Side by side: overlay, masks, hands, plot; several by commas."
+            "--panels", help="Side by side: raw, overlay, masks, hands, plot; several by commas."
         ),
     ] = "overlay",
     raw: Annotated[bool, typer.Option("--raw", help="Draw raw poses under refined ones.")] = False,

@@ -222,6 +222,21 @@ class PoseTrack:
         arrays: dict[str, Any] = {n: getattr(self, n)[start:stop] for n in ROW_ARRAYS}
         return replace(self, **arrays)
 
+    def unrefined(self) -> "PoseTrack":
+        """Take it back to what its frames said: raw poses, no bridges, no pose of the model."""
+        seen = self.present & (self.provenance != BRIDGED)
+        return replace(
+            self,
+            uv_px=self.raw_uv_px,
+            xyz_cam_mm=self.raw_xyz_cam_mm,
+            confidence=np.where(seen[..., None], self.confidence, np.nan).astype(np.float32),
+            visible=self.visible & seen[..., None],
+            provenance=np.where(seen, self.provenance, ABSENT).astype(np.uint8),
+            side_score=np.where(seen, self.side_score, np.nan).astype(np.float32),
+            turn_rad=np.full_like(self.turn_rad, np.nan),
+            shape=np.full_like(self.shape, np.nan),
+        )
+
 
 ROW_ARRAYS: Final = tuple(f.name for f in fields(PoseTrack) if f.name != "meta")
 

@@ -43,7 +43,7 @@ from hdrvideo.motion.states import StateReader, with_turns
 from hdrvideo.motion.windows import HOP_FRAMES, Refiner
 from hdrvideo.output.save import load_ledger, load_track
 from hdrvideo.penetration import hands_penetration
-from hdrvideo.track import ABSENT, BRIDGED, TURNING, FrameLedger, PoseTrack, concatenate
+from hdrvideo.track import TURNING, FrameLedger, PoseTrack, concatenate
 from hdrvideo.validate.averages import average, clip_sums
 from hdrvideo.validate.benchmark import load_benchmark
 from hdrvideo.validate.protocols import METRICS, Comparison, compare
@@ -80,26 +80,10 @@ def load_clips(benchmark: Path, tracks: Path) -> list[Clip]:
     clips = []
     for entry in load_benchmark(benchmark).clips:
         folder = tracks / entry.clip.stem
-        raw = unbridged(load_track(folder / "track.parquet"))
+        raw = load_track(folder / "track.parquet").unrefined()
         ledger = load_ledger(folder / "frames.parquet")
         clips.append(Clip(entry.relation, load_truth(entry.folder), raw, ledger))
     return clips
-
-
-def unbridged(track: PoseTrack) -> PoseTrack:
-    """Take a track back to what its frames said."""
-    seen = track.present & (track.provenance != BRIDGED)
-    return replace(
-        track,
-        uv_px=track.raw_uv_px,
-        xyz_cam_mm=track.raw_xyz_cam_mm,
-        confidence=np.where(seen[..., None], track.confidence, np.nan).astype(np.float32),
-        visible=track.visible & seen[..., None],
-        provenance=np.where(seen, track.provenance, ABSENT).astype(np.uint8),
-        side_score=np.where(seen, track.side_score, np.nan).astype(np.float32),
-        turn_rad=np.full_like(track.turn_rad, np.nan),
-        shape=np.full_like(track.shape, np.nan),
-    )
 
 
 def staged(settings: MotionSettings, refiner: Refiner | None = None) -> Way:

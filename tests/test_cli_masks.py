@@ -232,7 +232,7 @@ def test_an_unknown_panel_is_wrong_use(
     annotate(clip)
     track = results(clip) / "track.parquet"
     assert run_main(monkeypatch, "render", clip, track, "--panels", "overlay,depth") == 2
-    assert "panel 'depth' is not known; use overlay, masks" in capsys.readouterr().err
+    assert "panel 'depth' is not known; use raw, overlay, masks" in capsys.readouterr().err
     with pytest.raises(SettingsError, match="panel 'depth' is not known"):
         jobs.render(clip, track, clip.parent / "o.mp4", panels=("depth",))
 

@@ -1,6 +1,7 @@
 """The review video's panels: side by side, masks drawn as promised, and what is refused."""
 
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -15,6 +16,7 @@ from hdrvideo.output.colours import EDGE_RGB, LOST_RGB, SIDE_RGB
 from hdrvideo.output.crops import HandPicture
 from hdrvideo.output.overlay import OverlayStyle, draw_overlay
 from hdrvideo.output.panels import check_panels, draw_hands, draw_masks, render_panels
+from hdrvideo.track import BRIDGED
 
 GREY = 128
 SIZE = (480, 640)
@@ -200,6 +202,20 @@ def test_panels_stand_side_by_side_and_the_strip_on_the_first(panels):
     assert lost[200:280].max() > 200
 
 
+def test_the_raw_panel_shows_what_frames_said_and_no_bridge():
+    track = make_track(3, provenance={(0, 1, 2): BRIDGED})
+    moved = replace(track, raw_uv_px=track.raw_uv_px + np.float32(9))
+    single = OverlayStyle(strip=False)
+    pictures, _ = rendered(frames_of(moved), [moved], panels=("raw", "overlay"), style=single)
+    said = moved.unrefined()
+    assert not said.present[1, 0]
+    for row, picture in enumerate(pictures):
+        raw, refined = picture[:, :640], picture[:, 640:]
+        np.testing.assert_array_equal(raw, draw_overlay(grey(track), said, row, style=single))
+        np.testing.assert_array_equal(refined, draw_overlay(grey(track), moved, row, style=single))
+        assert (raw != refined).any()
+
+
 def test_render_refuses_another_clip():
     track = make_track(4)
     with pytest.raises(TrackError, match=r"clip ends before frame 3 of the track of clip.mp4"):
@@ -214,10 +230,10 @@ def test_render_refuses_another_clip():
 @pytest.mark.parametrize(
     ("panels", "text"),
     [
-        (["overlay", "depth"], "panel 'depth' is not known; use overlay, masks, hands"),
+        (["overlay", "depth"], "panel 'depth' is not known; use raw, overlay, masks, hands"),
         ([""], "panel '' is not known"),
         (["masks", "masks"], "panel 'masks' is named twice"),
-        ([], "no panel is named; use overlay, masks"),
+        ([], "no panel is named; use raw, overlay, masks"),
     ],
 )
 def test_panels_that_are_none_are_refused(panels, text):

@@ -1,10 +1,10 @@
 """The review video's pictures: panels side by side, each of the same frame.
 
-``overlay`` shows both skeletons, ``masks`` which pixels are of which hand, ``hands`` each hand's
-crop, its masks and the hand as HDRM painted it, ``plot`` the fingertips of the last seconds; see
-:mod:`hdrvideo.output.overlay`, :func:`draw_masks`, :func:`draw_hands` and
-:mod:`hdrvideo.output.plot`. Reads no clip and writes none: frames come in and a
-consumer takes the pictures.
+``overlay`` shows both skeletons, ``raw`` what each frame said of them by itself, ``masks`` which
+pixels are of which hand, ``hands`` each hand's crop, its masks and the hand as HDRM painted it,
+``plot`` the fingertips of the last seconds; see :mod:`hdrvideo.output.overlay`, :func:`draw_masks`,
+:func:`draw_hands` and :mod:`hdrvideo.output.plot`. Reads no clip and writes none: frames come in
+and a consumer takes the pictures.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,7 +30,7 @@ from hdrvideo.output.overlay import (
 from hdrvideo.output.plot import TipPlot
 from hdrvideo.track import PoseTrack
 
-PANELS: Final = ("overlay", "masks", "hands", "plot")
+PANELS: Final = ("raw", "overlay", "masks", "hands", "plot")
 
 # Gives the visible and the whole masks of a frame, each (2, H, W) bool.
 MasksOf = Callable[[int], tuple[Bool, Bool]]
@@ -130,6 +130,9 @@ class _Shown:
         meta, rgb_u8 = self.track.meta, self.frame.rgb_u8
         if panel == "plot" and self.plot is not None:
             return self.plot.draw(self.track, self.row)
+        if panel == "raw":
+            said = self.track.rows(self.row, self.row + 1).unrefined()
+            return draw_overlay(rgb_u8, said, 0, style=replace(style, raw=False))
         if panel == "overlay" or self.masks is None:
             return draw_overlay(rgb_u8, self.track, self.row, style=style)
         if rgb_u8 is None:
