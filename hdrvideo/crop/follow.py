@@ -42,8 +42,8 @@ from hdrvideo.crop.sighting import (
     is_near,
     lies_on,
     moved_farther,
-    overlap,
     place_for,
+    read_twice,
     undo_jump,
 )
 from hdrvideo.crop.take import Pyramid
@@ -257,8 +257,9 @@ class HandFollower:
         if everywhere and None in row.sightings:
             square = whole_frame(*pyramid.shape_px)
             self._find_by_masks(row, pyramid, guide.look(pyramid, square, row, self._tracks))
-        boxes = [points_box(s.uv_px) for s in row.sightings if s is not None]
-        boxes += [points_box(t.last.uv_px) for t in self._tracks if t is not None and t.n_missed]
+        hands = [s.uv_px for s in row.sightings if s is not None]
+        hands += [t.last.uv_px for t in self._tracks if t is not None and t.n_missed]
+        boxes = [points_box(uv_px) for uv_px in hands]
         if not boxes:
             return
         square = pair_square(boxes, *pyramid.shape_px)
@@ -270,13 +271,14 @@ class HandFollower:
         elif guide.says_swapped(row, assigned):
             self._swap(row)
             assigned = assign_masks(row.sightings, seen)
+        twice = read_twice(row, assigned.sides)
+        if twice is not None:
+            self._take_back(row, twice)
+            assigned = assign_masks(row.sightings, seen)
         for i, side in enumerate(assigned.sides):
             mask = None if side is None else seen.masks[side]
-            pose = None if side is None else seen.poses[side]
-            if mask is None:
-                self._drop_unseen(row, i)
-            else:
-                self._fit_to_mask(row, pyramid, i, mask, pose)
+            if side is not None and mask is not None:
+                self._fit_to_mask(row, pyramid, i, mask, seen.poses[side])
                 self._wear(row, i, mask)
         if self._read.can_paint:
             self._read_bare(row, pyramid, seen, assigned.sides)
@@ -331,14 +333,11 @@ class HandFollower:
             self._keep(i, sighting, row.frame)
         self._read.forget()
 
-    def _drop_unseen(self, row: TrackedFrame, i: int) -> None:
-        """Take back a hand that was found in this frame upon the other and that no mask shows."""
-        new, other = row.sightings[i], row.sightings[1 - i]
-        if new is None or other is None or new.birth != row.frame.index or not overlap(new, other):
-            return
+    def _take_back(self, row: TrackedFrame, i: int) -> None:
+        """Take back a hand that was found in this frame, also from frames before."""
         for past in [row, *(recent for recent, _ in self._recent)]:
             there = past.sightings[i]
-            if there is not None and there.birth == new.birth:
+            if there is not None and there.birth == row.frame.index:
                 past.sightings[i], past.reasons[i] = None, DUPLICATE
         self._tracks[i] = None
 

@@ -197,6 +197,24 @@ def overlap(a: Sighting, b: Sighting) -> bool:
     return float(box_iou(points_box(a.uv_px), points_box(b.uv_px))) > _OVERLAP
 
 
+def read_twice(row: TrackedFrame, sides: Sequence[int | None]) -> int | None:
+    """Say which hand was found in this frame upon the other, if there is but one mask of both.
+
+    The new one goes, whichever the mask fits: it may be the same hand, read mirrored.
+
+    Args:
+        row: The frame.
+        sides: Side of the mask for each track; None = it has none.
+    """
+    first, second = row.sightings
+    if first is None or second is None or None not in sides or not overlap(first, second):
+        return None
+    new = [i for i, hand in enumerate((first, second)) if hand.birth == row.frame.index]
+    if len(new) == N_TRACKS:
+        return sides.index(None)
+    return new[0] if new else None
+
+
 def are_double(a: Sighting, b: Sighting, limit: float, *, told: bool = False) -> bool:
     """Say whether two hands' joints are nearer than a limit, in crop sides: they are one hand.
 
