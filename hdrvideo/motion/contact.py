@@ -23,7 +23,7 @@ from hdrvideo.penetration import HandSpheres
 from hdrvideo.track import TURNING, PoseTrack
 
 # Balls of true hands that touch overlap by less than 50 in nine of ten frames, of interlocked ones
-# by less than 400. With this the told hands' volume in one another falls to a sixth of per frame, and
+# by less than 400. With this the told hands' volume in one another falls to a sixth of per frame,
 # with 400 it stayed as it was; the way from hand to hand gets 3 % worse (26 benchmark clips).
 TOUCHING_MM2: Final = 20.0
 # Hands are moved apart in steps of this, up to this.
