@@ -21,11 +21,12 @@ from hdrvideo.clip import open_clip
 from hdrvideo.config import Settings, check_number
 from hdrvideo.contenders import PAINT_PX, ReadPair, View
 from hdrvideo.errors import SettingsError, WriteError
+from hdrvideo.files import disk_errors
 from hdrvideo.frame.lift import lift_pairs
 from hdrvideo.geometry import Camera
-from hdrvideo.lineup import Contender, line_up
+from hdrvideo.lineup import Contender, line_up, weights_file
 from hdrvideo.readset import validate_set
-from hdrvideo.sets.registry import JOINT_SETS
+from hdrvideo.sets.registry import JOINT_SETS, open_set
 from hdrvideo.validate.benchmark import Benchmark, BenchmarkEntry, load_benchmark
 from hdrvideo.validate.comparison import MASKS, PAINTING, POSE, STAGES, Tally, standings
 from hdrvideo.validate.comparison_report import (
@@ -89,12 +90,19 @@ def compare(
         WriteError: A file exists, or cannot be written.
     """
     check_number("--every", every, 1, 1_000_000, whole=True)
-    for name in sets or {}:
+    if limit is not None:
+        check_number("--limit", limit, 1, 1_000_000_000, whole=True)
+    for name, folder in (sets or {}).items():
         if name not in JOINT_SETS:
             raise SettingsError(f"data set is {name!r}, expected one of {', '.join(JOINT_SETS)}")
-    there = [name for name in FILES if (out / name).exists()]
+        # A wrong folder must not be found out after the whole benchmark.
+        open_set(name, folder)
+    there = [out / name for name in FILES] + [out / "sets" / name for name in sets or {}]
+    there = [path for path in there if path.exists()]
     if there and not overwrite:
-        raise WriteError(f"{out / there[0]} exists already; give --overwrite or another folder")
+        raise WriteError(f"{there[0]} exists already; give --overwrite or another folder")
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     listed, on = load_benchmark(benchmark), pick_device(device)
     distance = None
     if perceptual_weights is not None:
@@ -115,7 +123,6 @@ def compare(
         )
         rows += scores
         by_protocol += named
-    out.mkdir(parents=True, exist_ok=True)
     made = replace(run.comparison(rows, machine_told(on)), by_protocol=tuple(by_protocol))
     write_comparison(made, out, overwrite=overwrite)
     return made
@@ -310,7 +317,9 @@ def read_set(
             "weights": ours["shpe"],
         }
     readers = [rival for rival in _HAND_READERS if rival in rivals]
-    systems |= {rival: {"rival": (rival, rivals[rival])} for rival in readers}
+    for rival in readers:
+        size = weights_file(rivals[rival]).size
+        systems[rival] = {"rival": (rival, rivals[rival]), "rival_size": size}
     rows, by_protocol = [], []
     for number, (system, named) in enumerate(systems.items()):
         place = out / "sets" / name / str(number)
@@ -323,9 +332,19 @@ def read_set(
     return rows, by_protocol
 
 
+def _processor() -> str:
+    """Read the processor's name where the system keeps it; empty = it does not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else ""
+
+
 def machine_told(device: torch.device) -> dict[str, Any]:
     """Say what the times were measured on."""
-    name = platform.processor() or platform.machine()
+    name = platform.processor() or _processor() or platform.machine()
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     return {

@@ -65,6 +65,12 @@ class View:
         return pair_square(boxes, *self.rgb_u8.shape[:2])
 
     @cached_property
+    def seen_pair(self) -> CropSquare:
+        """The same round what is seen of the hands, so that it does not tell what is hidden."""
+        boxes = [_box(mask) for mask in self.visible if mask.any()]
+        return pair_square(boxes, *self.rgb_u8.shape[:2]) if boxes else self.pair
+
+    @cached_property
     def rgb(self) -> Tensor:
         """The picture ``(1, 3, H, W)`` in 0..1."""
         return to_tensor([self.rgb_u8])
@@ -256,7 +262,7 @@ class HasmMasks:
         return self._last[1][0]
 
     def _masks(self, view: View, hints: Hints | None) -> Masks:
-        seen = self._look(view.pyramid, view.pair, hints)
+        seen = self._look(view.pyramid, view.seen_pair, hints)
         size = view.rgb_u8.shape[:2]
         pairs = [
             (np.zeros(size, bool),) * 2 if mask is None else mask.in_frame(*size)
@@ -267,9 +273,9 @@ class HasmMasks:
 
     def _hints(self, view: View) -> Hints:
         layers = np.dstack(tuple(view.visible)).astype(np.uint8) * 255
-        cut = take_crop(Pyramid(layers), view.pair, self._resolution_px, replicate=False)
+        cut = take_crop(Pyramid(layers), view.seen_pair, self._resolution_px, replicate=False)
         right, left = (
-            HandMask(view.pair, hand, hand) if hand.any() else None
+            HandMask(view.seen_pair, hand, hand) if hand.any() else None
             for hand in (np.ascontiguousarray(cut[..., side]) for side in range(N_SIDES))
         )
         return right, left

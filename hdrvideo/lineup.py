@@ -101,13 +101,15 @@ def weights_file(path: Path) -> WeightsFile:
     try:
         told = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))
         made, batch = dict(told["task"]["made_as"]), told["task"].get("batch")
+        steps = told["loop"]["steps"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        made, batch = {}, None
+        made, batch, steps = {}, None, None
     words = ""
     if isinstance(step, int):
         words = f"{step} steps"
-        if isinstance(batch, int):
-            words = f"{step * batch} pictures ({step} steps of {batch})"
+        if isinstance(batch, int) and isinstance(steps, int):
+            words = f"{steps * batch} pictures ({steps} steps of {batch})"
+            words += "" if step == steps else f", best at step {step}"
         begun = [str(made[key]) for key in ("start", "trunk") if made.get(key, "none") != "none"]
         words += "".join(f", begun with {Path(name).stem}" for name in begun)
     size = made.get("size")
@@ -247,6 +249,7 @@ def _masks(
 ) -> list[Contender]:
     found = []
     alone: HasmMasks | None = None
+    behind = _HASM_SEEN
     for weights in _shipped_and(own, "hasm"):
         hasm = build_hasm(_ENGINE, device, _path(weights))
         for told in (True, False):
@@ -255,11 +258,12 @@ def _masks(
             runner = HasmMasks(hasm, told=told)
             terms = (_TOLD if told else _FOUND,)
             found.append(Contender(replace(entrant, terms=terms, is_reference=True), runner))
-            if weights is None and not told:
-                alone = runner
+            if not told:
+                # With weights given, what stands behind HASM stands behind these.
+                alone, behind = runner, _HASM_SEEN if weights is None else f"given {_HASM_SEEN}"
     for name in _in(MASKS):
-        for source in (None, alone):
-            found.append(_mask_rival(name, rivals.get(name), source, device))
+        for source, given in ((None, _TRUE_SEEN), (alone, behind)):
+            found.append(_mask_rival(name, rivals.get(name), source, given, device))
     return [
         *found,
         _plain(MASKS, "what is seen, as it is", _TRUE_SEEN, PlainMasks(as_seen), _TOLD),
@@ -268,9 +272,12 @@ def _masks(
 
 
 def _mask_rival(
-    name: str, weights: WeightsFile | None, source: HasmMasks | None, device: torch.device
+    name: str,
+    weights: WeightsFile | None,
+    source: HasmMasks | None,
+    given: str,
+    device: torch.device,
 ) -> Contender:
-    given = _TRUE_SEEN if source is None else _HASM_SEEN
     if name == "human_deocclusion":
         given = f"the picture, {given}"
     entrant = _rival(name, MASKS, given, weights)

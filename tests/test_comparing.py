@@ -26,7 +26,7 @@ from hdrvideo.checkpoint import weights_path
 from hdrvideo.cli import app
 from hdrvideo.comparing import compare, in_camera, read_set, views
 from hdrvideo.contenders import HasmMasks, NoPaint, ReadPair, TeleaPaint, hull_of
-from hdrvideo.errors import SettingsError, WeightsError, WriteError
+from hdrvideo.errors import DataError, SettingsError, WeightsError, WriteError
 from hdrvideo.frame.hdrm import find_regions
 from hdrvideo.geometry import apply_affine, invert_affine
 from hdrvideo.handmodel import HandModel
@@ -84,6 +84,7 @@ def weights(tmp_path_factory):
         values = {k: v.contiguous() for k, v in seeded(make).state_dict().items()}
         save_file(values, paths[name], {"step": "600"})
     told = {"task": {"made_as": {"size": "small", "start": "none"}, "batch": 16}}
+    told |= {"loop": {"steps": 600}}
     (folder / "pcnet_mask" / "settings.json").write_text(json.dumps(told))
     return paths
 
@@ -328,12 +329,32 @@ def test_what_weights_say_of_themselves(weights, tmp_path):
     path = tmp_path / "best.safetensors"
     path.write_bytes(weights["internet"].read_bytes())
     told = {"task": {"made_as": {"size": "paper", "trunk": "a/lite0.safetensors"}, "batch": 8}}
+    told |= {"loop": {"steps": 700}}
     (tmp_path / "settings.json").write_text(json.dumps(told))
     said = weights_file(path)
-    assert said.trained_on == "4800 pictures (600 steps of 8), begun with lite0"
+    assert said.trained_on == ("5600 pictures (700 steps of 8), best at step 600, begun with lite0")
     assert (said.size, said.label) == ("paper", f"{tmp_path.name}/best.safetensors")
     (tmp_path / "settings.json").write_text("[]")
     assert weights_file(path).trained_on == "600 steps"
+
+
+def test_what_a_set_lacks_is_told_before_the_benchmark_is_looked_at(bench, tmp_path):
+    def run(**more):
+        compare(bench, tmp_path / "out", device="cpu", on_progress=looked.append, **more)
+
+    looked = []
+    with pytest.raises(DataError, match="nowhere"):
+        run(sets={"freihand": tmp_path / "nowhere"})
+    with pytest.raises(SettingsError, match="--limit is 0, expected a whole number"):
+        run(limit=0)
+    write_freihand(tmp_path / "set")
+    (tmp_path / "out" / "sets" / "freihand").mkdir(parents=True)
+    with pytest.raises(WriteError, match=r"sets/freihand exists already; give --overwrite"):
+        run(sets={"freihand": tmp_path / "set"})
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="file cannot be written"):
+        compare(bench, tmp_path / "file", device="cpu")
+    assert looked == []
 
 
 def test_files_that_are_there_stay(made, bench):

@@ -14,6 +14,7 @@ from hdrvideo.validate.comparison import (
     ALIKE,
     BETTER,
     INTERACTING,
+    LEAST_CLIPS,
     MASKS,
     MEASURES,
     OURS,
@@ -50,9 +51,9 @@ def column(samples: np.ndarray, stage: str, name: str) -> np.ndarray:
     return samples[:, [m.name for m in measures_of(stage)].index(name)]
 
 
-def tally(*values: float, stage: str = POSE) -> Tally:
+def tally(*values: float, stage: str = POSE, n_clips: int = len(RELATIONS)) -> Tally:
     """Give a tally with two samples in each clip; the first measure has the clip's value."""
-    made = Tally.empty(stage, len(RELATIONS))
+    made = Tally.empty(stage, n_clips)
     for clip, value in enumerate(values):
         samples = np.full((2, len(measures_of(stage))), np.nan)
         samples[:, 0] = value
@@ -64,17 +65,19 @@ def standing_of(entrants, tallies, relations=RELATIONS, n_bootstrap=200):
     return standings(entrants, tallies, relations, n_bootstrap=n_bootstrap, seed=0)
 
 
-def compared() -> Comparison:
+def compared(n_interacting: int = 6) -> Comparison:
     """Give a comparison with all stages; the rival is worse by 10 in every clip."""
-    found = []
+    relations = ("crossing",) * n_interacting + ("apart", "none")
+    values = [10.0 * (1 + n % 3) for n in range(n_interacting)] + [40.0]
+    n_clips, found = len(relations), []
     for stage in STAGES:
         entrants = [replace(e, stage=stage) for e in (US, THEM, GONE)]
         tallies = {
-            "us": tally(10, 20, 30, 40, stage=stage),
-            "them": tally(20, 30, 40, 50, stage=stage),
+            "us": tally(*values, stage=stage, n_clips=n_clips),
+            "them": tally(*(v + 10 for v in values), stage=stage, n_clips=n_clips),
         }
         tallies["us"].seconds[:] = [0.001, 0.002, 0.5]
-        found += standing_of(entrants, tallies)
+        found += standing_of(entrants, tallies, relations)
     nothing = math.nan
     score = SetScore("all", 3, 3, 1.0, 8.0, 97.0, 3, 21.25, 3, 7.0, 0, nothing)
     return Comparison(
@@ -190,7 +193,7 @@ def test_differences_are_paired_by_clip():
     assert us.cells["all"][first].high - us.cells["all"][first].low > 10
     assert lead.low == pytest.approx(1)
     assert lead.high == pytest.approx(1)
-    assert verdict(MEASURES[0], lead) == WORSE
+    assert verdict(MEASURES[0], replace(lead, n_clips=LEAST_CLIPS)) == WORSE
 
 
 def test_the_same_seed_gives_the_same_interval():
@@ -226,7 +229,22 @@ def test_one_that_was_not_run_has_no_scores():
     ],
 )
 def test_who_is_ahead(stage, low, high, said):
-    assert verdict(measures_of(stage)[0], Cell((low + high) / 2, low, high, 9, 3)) == said
+    assert verdict(measures_of(stage)[0], Cell((low + high) / 2, low, high, 9, LEAST_CLIPS)) == said
+
+
+def test_few_clips_say_nothing():
+    assert verdict(MEASURES[0], Cell(1.5, 1, 2, 90, LEAST_CLIPS - 1)) == ""
+    for line in compared(LEAST_CLIPS - 1).verdicts():
+        assert line.endswith("**us**: fewer than 6 interacting clips, too few to tell.")
+
+
+def test_one_that_sees_less_is_marked():
+    made = compared()
+    less = replace(made.standings[1].entrant, terms=("", "a pair"))
+    found = (made.standings[0], replace(made.standings[1], entrant=less))
+    assert replace(made, standings=found).verdicts() == [
+        "pose, interacting hands, **us**: MPJPE: ahead of them (given less)."
+    ]
 
 
 def test_wrong_words_and_shapes_are_refused():
@@ -252,10 +270,10 @@ def test_the_tables_say_who_how_and_how_sure(tmp_path):
     assert "5 clips, 40 frames (one frame in 8)" in text
     assert "| gone | rival | a crop | not given | – |" in text
     assert "| gone | 1.00 | 1.00 | – | – | – |" in text
-    assert "| us | 2.50 | 2.00 | 2.0 | 6 | 20.0 [" in text
+    assert "| us | 2.50 | 2.00 | 2.0 | 12 (6) | 20.0 [" in text
     assert "| them | +10.0 [+10.0, +10.0] worse |" in text
     assert "a/b.safetensors | 9600 pictures (600 steps of 16) |" in text
-    assert "| freihand | us | all | 3 | 8.0 | 97.0 | 21.2 | 7.0 | – |" in text
+    assert "| freihand | us | all | 3 of 3 | 8.0 | 97.0 | 21.2 | 7.0 | – |" in text
     told = json.loads(paths[1].read_text())
     assert told["standings"][1]["entrant"]["name"] == "them"
     assert told["standings"][1]["ms"] is None

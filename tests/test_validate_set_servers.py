@@ -48,7 +48,7 @@ def flat(monkeypatch) -> Flat:
 def test_ho3d_without_its_truth_is_read_and_written_for_the_server(tmp_path, flat):
     write_ho3d(tmp_path / "set")
     done = scored("ho3d", tmp_path / "set", tmp_path / "out")
-    assert done.notes[0].startswith("submission.zip is for HO-3D's server: 1 frames; the 21 joints")
+    assert done.notes[1].startswith("submission.zip is for HO-3D's server: 1 frames; the 21 joints")
     found = SetPredictions.load(tmp_path / "out" / "predictions.npz")
     assert found.read.tolist() == [[True, False]]
     xyz, vertices = read_ho3d(tmp_path / "out" / "submission.zip", n_frames=1)
@@ -67,7 +67,7 @@ def test_dexycbs_whole_split_is_written_for_its_toolkit(tmp_path, flat):
     (tmp_path / "set" / "20200820-amousavian").rename(tmp_path / "set" / "20200928-ahanda")
     out = tmp_path / "out"
     done = scored("dexycb", tmp_path / "set", out, "--split", "s1_val")
-    assert done.notes == ("submission.txt is for DexYCB's toolkit: 24 images with a hand",)
+    assert done.notes[1:] == ("submission.txt is for DexYCB's toolkit: 24 images with a hand",)
     found = SetPredictions.load(out / "predictions.npz")
     # Frame 1 of the second recording has no label, eight cameras long.
     images = [k for k in range(32) if k < 16 or k % 2 == 0]

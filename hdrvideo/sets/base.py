@@ -98,6 +98,11 @@ class HandSet(ABC):
         """What the field's protocols call the split, its part and the set's version."""
         return self.split
 
+    @property
+    def looks_in_box(self) -> bool:
+        """Whether a hand is looked for in the box that the set gives, its joints being secret."""
+        return False
+
     def __iter__(self) -> Iterator[SetSample]:
         return (self[k] for k in range(len(self)))
 

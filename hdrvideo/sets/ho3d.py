@@ -39,6 +39,11 @@ class Ho3d(HandSet):
     TEST: ClassVar[str] = "evaluation"
 
     @property
+    def looks_in_box(self) -> bool:
+        """Of ``evaluation``, whose joints the server keeps: also where a file tells them."""
+        return self.split == "evaluation"
+
+    @property
     def protocol_split(self) -> str:
         """The split with the version before it: pictures of v2 are PNGs alone, v3 has JPEGs."""
         version = "v2" if set(self._suffix.values()) == {".png"} else "v3"

@@ -180,6 +180,10 @@ class Entrant:
                 )
 
 
+# Resamples of fewer clips say little: two that agree already leave 0 out.
+LEAST_CLIPS: Final = 6
+
+
 @dataclass
 class Tally:
     """What one entrant has scored so far.
@@ -330,9 +334,10 @@ def verdict(measure: Measure, lead: Cell) -> str:
         lead: The entrant's value less the reference's.
 
     Returns:
-        :data:`BETTER` or :data:`WORSE` where the interval leaves 0 out, else :data:`ALIKE`.
+        :data:`BETTER` or :data:`WORSE` where the interval leaves 0 out, else :data:`ALIKE`; nothing
+        from fewer than :data:`LEAST_CLIPS` clips.
     """
-    if not (math.isfinite(lead.low) and math.isfinite(lead.high)):
+    if lead.n_clips < LEAST_CLIPS or not (math.isfinite(lead.low) and math.isfinite(lead.high)):
         return ""
     if lead.low <= 0 <= lead.high:
         return ALIKE

@@ -13,6 +13,7 @@ from hdrvideo.validate.comparison import (
     BETTER,
     GROUPS,
     INTERACTING,
+    LEAST_CLIPS,
     MASKS,
     MEASURES,
     PAINTING,
@@ -44,10 +45,15 @@ PROTOCOLS: Final = {
     MASKS: "Whole masks in frame pixels of all hands that are in the picture, by side, cut at one "
     "half. Systems that are told the true visible masks complete them; those that look at the "
     "picture alone, or stand behind HASM on the picture alone, have to find the hands and their "
-    "sides, too. A sample (n) is a hand.",
+    "sides, too, in the square round what is seen of both. A sample (n) is a hand.",
     PAINTING: "Crops of 224 px round the true joints with the true masks, of hands of which 5 % or "
     "more is hidden, each frame by itself (HDRM without its memory). A sample (n) is a hand.",
 }
+_SETS_TOLD: Final = (
+    "Plain scores of `validate set`: hands are given, each is read in the square round its true "
+    "joints, turned by them. InterNet, which learns from upright pictures of both hands, is asked "
+    "of such a square, too."
+)
 _NONE: Final = "–"
 _SET_HEAD: Final = (
     *("set", "system", "hands of", "n", "2D error, % of palm", "PCK@0.2, %"),
@@ -132,7 +138,7 @@ class Comparison:
             lines += [f"## {TITLES[stage]}", "", PROTOCOLS[stage], ""]
             lines += self._stage(stage)
         if self.sets:
-            lines += ["## Data sets", "", "Hands given; plain scores of `validate set`.", ""]
+            lines += ["## Data sets", "", _SETS_TOLD, ""]
             lines += [*_table(_SET_HEAD, [_set_cells(row) for row in self.sets]), ""]
         for data_set in dict.fromkeys(row.data_set for row in self.by_protocol):
             lines += [f"### {data_set} under its protocols", "", *self._protocols(data_set), ""]
@@ -166,9 +172,15 @@ class Comparison:
                     parts = [f"{words[v]} {', '.join(found[v])}" for v in words if v in found]
                     if parts:
                         told.append(f"{measure.head}: {', '.join(parts)}")
-                text = "; ".join(told) or "no rival was run to compare with"
+                text = "; ".join(told) or self._nothing_told(reference)
                 lines.append(f"{stage}, interacting hands, **{reference.entrant.name}**: {text}.")
         return lines
+
+    def _nothing_told(self, reference: Standing) -> str:
+        name, others = reference.entrant.name, self.of(reference.entrant.stage)
+        if any(other.entrant.kind == RIVAL and name in other.lead for other in others):
+            return f"fewer than {LEAST_CLIPS} interacting clips, too few to tell"
+        return "no rival was run to compare with"
 
     def _named(self, reference: Standing, measure: Measure) -> dict[str, list[str]]:
         """Give the rivals' names by how they stand to a reference on interacting hands."""
@@ -177,7 +189,12 @@ class Comparison:
         for other in self.of(reference.entrant.stage):
             cell = other.lead.get(name, {}).get(INTERACTING, {}).get(measure.name)
             if other.entrant.kind == RIVAL and cell is not None:
-                found.setdefault(verdict(measure, cell), []).append(other.entrant.name)
+                less = (
+                    ""
+                    if set(other.entrant.terms) <= set(reference.entrant.terms)
+                    else " (given less)"
+                )
+                found.setdefault(verdict(measure, cell), []).append(other.entrant.name + less)
         return found
 
     def _decisive(self, stage: str) -> list[Measure]:
@@ -203,7 +220,7 @@ class Comparison:
         who = [_who(standing) for standing in rows]
         lines = [*_table(("system", "kind", "looks at", "weights", "trained on"), who), ""]
         for group, title in ((INTERACTING, "Interacting hands"), ("all", "All hands")):
-            head = ["system", "parameters, M", "GFLOPs", "ms", "n"]
+            head = ["system", "parameters, M", "GFLOPs", "ms", "n (clips)"]
             head += [f"{m.head}{'' if m.unit == '0-1' else f', {m.unit}'}" for m in measures]
             body = [
                 [*_costs(standing), *_scores(standing.cells.get(group, {}), measures)]
@@ -308,14 +325,14 @@ def _scores(cells: dict[str, Cell], measures: list[Measure]) -> list[str]:
         cell = cells[measure.name]
         other = "" if cell.n_samples == n else f" ({cell.n_samples})"
         values.append(f"{_cell(cell, measure)}{other}")
-    return [str(n), *values]
+    return [f"{n} ({cells[measures[0].name].n_clips})", *values]
 
 
 def _set_cells(row: SetRow) -> list[str]:
     score = row.score
     values = (score.epe_palm, score.pck, score.mpjpe_mm, score.pa_mpjpe_mm, score.mrrpe_mm)
     return [
-        *(row.data_set, row.system, score.group, str(score.n_read)),
+        *(row.data_set, row.system, score.group, f"{score.n_read} of {score.n_hands}"),
         *(f"{value:.1f}" if math.isfinite(value) else _NONE for value in values),
     ]
 
