@@ -21,7 +21,7 @@ from typer.main import get_command
 
 from hdrvideo.cli import app
 from hdrvideo.errors import DataError, NotGivenError, SettingsError, WriteError
-from hdrvideo.hand import LEFT, RIGHT
+from hdrvideo.hand import LEFT, RIGHT, to_order
 from hdrvideo.readset import validate_set
 from hdrvideo.rivals.internet import SIZES
 from hdrvideo.sets.guess import hand_in_box
@@ -59,6 +59,20 @@ def test_ho3d_without_its_truth_is_read_and_written_for_the_server(tmp_path, fla
     assert reasons[name] == "no hand has the labels that it counts"
     # The square lies round the set's box.
     assert len(flat.crops) == 1
+
+
+def test_ho3d_is_read_alike_where_the_truth_lies_beside(tmp_path, flat):
+    hand = write_ho3d(tmp_path / "set")
+    scored("ho3d", tmp_path / "set", tmp_path / "secret")
+    theirs = to_order(hand, "ho3d") / 1000 * [1, -1, -1]
+    (tmp_path / "set" / "evaluation_xyz.json").write_text(json.dumps([theirs.tolist()]))
+    scored("ho3d", tmp_path / "set", tmp_path / "told")
+    secret, told = (
+        SetPredictions.load(tmp_path / name / "predictions.npz") for name in ("secret", "told")
+    )
+    assert told.valid_xyz[0, RIGHT].all()
+    assert not secret.valid_xyz[0, RIGHT].all()
+    np.testing.assert_array_equal(flat.crops[0], flat.crops[1])
 
 
 def test_dexycbs_whole_split_is_written_for_its_toolkit(tmp_path, flat):
