@@ -159,7 +159,7 @@ def _counted(frames: Iterable[Frame], on_progress: Callable[[int], None]) -> Ite
 def _make_folder(out: Path, names: Sequence[str]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        there = [path.stem for path in out.glob("*.json")]
+        there = [path.stem for path in out.glob("[!.]*.json")]
     except OSError as error:
         raise WriteError(
             f"folder {out} cannot be made ({error.strerror}); choose another"

@@ -5,6 +5,7 @@ pose is told after a given number of frames at most, as well as it can be said b
 decided, gaps bridged and poses refined by fewer frames ahead.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Final
@@ -85,11 +86,12 @@ def _frames(pictures: Iterable[tuple[float, U8]]) -> Iterator[Frame]:
                 f"picture {index} is {rgb_u8.shape[1]}x{rgb_u8.shape[0]} and those before it are "
                 f"{shape[1]}x{shape[0]}; resize it, or begin anew"
             )
-        pts = round(seconds * _UNITS_PER_SECOND)
+        pts = round(seconds * _UNITS_PER_SECOND) if math.isfinite(seconds) else before
         if pts <= before:
             least = "0" if before < 0 else f"more than {before / _UNITS_PER_SECOND:g}"
             raise ShapeError(
                 f"picture {index} is at {seconds:g} s, expected {least} s; times must rise"
             )
         before = pts
-        yield Frame(index, pts, Fraction(1, _UNITS_PER_SECOND), rgb_u8)
+        # A camera may write its next picture into the same array.
+        yield Frame(index, pts, Fraction(1, _UNITS_PER_SECOND), rgb_u8.copy())

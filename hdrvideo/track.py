@@ -223,7 +223,10 @@ class PoseTrack:
         return replace(self, **arrays)
 
     def unrefined(self) -> "PoseTrack":
-        """Take it back to what its frames said: raw poses, no bridges, no pose of the model."""
+        """Take it back to what its frames said: raw poses, no bridges, no pose of the model.
+
+        How sure the joints are stays as it was told: by the refiner where there was one.
+        """
         seen = self.present & (self.provenance != BRIDGED)
         return replace(
             self,

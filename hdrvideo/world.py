@@ -272,7 +272,7 @@ def _check_same(out: Path, head: dict[str, Any]) -> None:
 
 
 def _entry(item: BenchmarkClip, scene: Scene, clip: Path, truth: Path) -> dict[str, Any]:
-    files = [clip, *sorted(truth.glob("*.npz"))]
+    files = [clip, *sorted(truth.glob("[!.]*.npz"))]
     return {
         "name": item.name,
         "clip": f"clips/{clip.name}",

@@ -50,6 +50,22 @@ def test_each_frame_comes_out_once_within_the_stated_delay(delay_frames):
     np.testing.assert_allclose(track.pts_seconds, times, atol=1e-5)
 
 
+def test_a_camera_may_use_one_array_for_all_its_pictures():
+    def camera():
+        buffer = None
+        for seconds, rgb_u8 in pictures(20):
+            buffer = np.empty_like(rgb_u8) if buffer is None else buffer
+            buffer[:] = rgb_u8
+            yield seconds, buffer
+            buffer[:] = 0
+
+    fresh, reused = (
+        concatenate(list(hdrvideo.live(given, delay_frames=6, settings=PLAIN, device="cpu")))
+        for given in (pictures(20), camera())
+    )
+    np.testing.assert_array_equal(fresh.raw_uv_px, reused.raw_uv_px)
+
+
 def test_no_pictures_are_no_track():
     assert list(hdrvideo.live(iter(()), settings=PLAIN, device="cpu")) == []
 
@@ -64,6 +80,9 @@ def test_what_is_no_video_is_refused():
         run((0.0, black), (0.1, black[:, :50]))
     with pytest.raises(ShapeError, match=r"picture 1 is at 0\.1 s, expected more than 0\.1 s"):
         run((0.1, black), (0.1, black))
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ShapeError, match=rf"picture 0 is at {wrong} s, expected 0 s"):
+            run((wrong, black))
     with pytest.raises(ShapeError, match=r"picture 0 is at -1 s, expected 0 s; times must rise"):
         run((-1.0, black))
     with pytest.raises(SettingsError, match="delay_frames is 0, expected a whole number from 1"):

@@ -190,6 +190,15 @@ def test_a_track_cut_by_the_step_is_not_a_ghost(step):
     assert all(one.hands[0] is not None for one in sided[:360])
 
 
+@pytest.mark.parametrize("delay", [6, 18])
+def test_a_long_track_that_was_told_already_keeps_its_last_frames(delay):
+    # The hand flickers and leaves: what is held by then is but its end.
+    there = [*range(31), 32, 33]
+    rows = [row(n, sighting(160, 0.9) if n in there else None) for n in range(80)]
+    sided = decide(rows, replace(DEFAULT, delay_frames=delay, step_frames=1))
+    assert [n for n, one in enumerate(sided) if one.hands[0] is not None] == there
+
+
 def test_a_mirrored_video_swaps_the_sides():
     rows = crossing(300, 130, noise=0.1)
     plain, mirrored = decide(rows), decide(rows, mirror=True)

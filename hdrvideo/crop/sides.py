@@ -125,7 +125,8 @@ class SideDecider:
     def _drop_short(self) -> None:
         """Take out tracks that were seen in very few frames: ghosts come and go.
 
-        Tracks that touch either end of the rows held may be longer than they look; they stay.
+        Tracks that touch either end of the rows held, or were told already, may be longer than they
+        look; they stay.
         """
         for i in range(N_TRACKS):
             seen: dict[int, list[TrackedFrame]] = {}
@@ -133,9 +134,10 @@ class SideDecider:
                 sighting = row.sightings[i]
                 if sighting is not None:
                     seen.setdefault(sighting.birth, []).append(row)
-            for rows in seen.values():
+            for birth, rows in seen.items():
                 touches_end = rows[0] is self._rows[0] or rows[-1] is self._rows[-1]
-                if len(rows) < self._settings.min_track_frames and not touches_end:
+                may_be_longer = touches_end or birth == self._births[i]
+                if len(rows) < self._settings.min_track_frames and not may_be_longer:
                     for row in rows:
                         row.sightings[i] = None
                         row.reasons[i] = TOO_SHORT

@@ -198,7 +198,7 @@ def overlap(a: Sighting, b: Sighting) -> bool:
 
 
 def read_twice(row: TrackedFrame, sides: Sequence[int | None]) -> int | None:
-    """Say which hand was found in this frame upon the other, if there is but one mask of both.
+    """Say which hand was found in this frame upon the other, if both have but one mask or none.
 
     The new one goes, whichever the mask fits: it may be the same hand, read mirrored.
 

@@ -110,7 +110,8 @@ class CropFolder(Sequence[HandCrop]):
             raise ShapeError(f"crop folder {folder} does not exist; make one with synth harvest")
         self.folder = folder
         self._notes: list[tuple[str, dict[str, Any]]] = []
-        for path in sorted(folder.glob("*.json")):
+        # Names with a dot before them are of files that were not completed.
+        for path in sorted(folder.glob("[!.]*.json")):
             note = _read_note(path)
             for there in (_picture_path(folder, path.stem), folder / f"{path.stem}.mask.png"):
                 if not there.is_file():

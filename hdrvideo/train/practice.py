@@ -125,7 +125,7 @@ def load_folder(folder: Path, split: str) -> list[PracticeTrack]:
     Raises:
         DataError: There are none, one cannot be read, or one is of the other split.
     """
-    paths = sorted(folder.glob("*.npz"))
+    paths = sorted(folder.glob("[!.]*.npz"))
     if not paths:
         raise DataError(f"no practice tracks in {folder}; {_REMEDY}")
     tracks = [load_practice(path) for path in paths]
