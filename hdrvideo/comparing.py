@@ -112,8 +112,9 @@ def compare(
     for number, entry in enumerate(listed.clips):
         run.look(number, entry)
         on_progress(entry.name, run.n_frames)
-    rows: list[SetRow] = []
-    by_protocol: list[ProtocolRow] = []
+    made = run.comparison(machine_told(on))
+    # First without sets: a broken picture of a set must not cost the benchmark.
+    write_comparison(made, out, overwrite=overwrite)
     for name, folder in (sets or {}).items():
         scores, named = read_set(
             *(name, folder, out, rivals or {}, ours or {}),
@@ -121,10 +122,8 @@ def compare(
             device=device,
             overwrite=overwrite,
         )
-        rows += scores
-        by_protocol += named
-    made = replace(run.comparison(rows, machine_told(on)), by_protocol=tuple(by_protocol))
-    write_comparison(made, out, overwrite=overwrite)
+        made = replace(made, sets=(*made.sets, *scores), by_protocol=(*made.by_protocol, *named))
+        write_comparison(made, out, overwrite=True)
     return made
 
 
@@ -188,7 +187,7 @@ class Run:
             self._masks(clip, view)
             self._painting(clip, view)
 
-    def comparison(self, sets: list[SetRow], machine: dict[str, Any]) -> Comparison:
+    def comparison(self, machine: dict[str, Any]) -> Comparison:
         """Score all that was looked at."""
         relations = [entry.relation for entry in self._benchmark.clips]
         found = []
@@ -206,7 +205,6 @@ class Run:
             seed=_SEED,
             machine=machine,
             standings=tuple(found),
-            sets=tuple(sets),
         )
 
     def _pose(self, clip: int, view: View) -> None:
@@ -324,7 +322,12 @@ def read_set(
     for number, (system, named) in enumerate(systems.items()):
         place = out / "sets" / name / str(number)
         scores = validate_set(
-            name, folder, place, limit=limit, device=device, overwrite=overwrite, **named
+            *(name, folder, place),
+            limit=limit,
+            method=None if "rival" in named else system,
+            device=device,
+            overwrite=overwrite,
+            **named,
         )
         rows += [SetRow(name, system, score) for score in scores]
         scored = load_protocols(place / "protocols.json").rows

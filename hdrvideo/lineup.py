@@ -58,6 +58,7 @@ _TRUE_SEEN: Final = "true visible masks"
 _TRUE_SEEN_RGB: Final = "the picture, true visible masks"
 _TOLD: Final = "told what is seen"
 _FOUND: Final = "picture alone"
+_FOUND_GIVEN: Final = "picture alone, given weights"
 _HASM_SEEN: Final = "HASM's visible masks"
 # Gaps remain between predicted masks; see PCNet-M.
 _PREDICTED_GAP: Final = 3
@@ -101,7 +102,7 @@ def weights_file(path: Path) -> WeightsFile:
     try:
         told = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))
         made, batch = dict(told["task"]["made_as"]), told["task"].get("batch")
-        steps = told["loop"]["steps"]
+        steps = told.get("loop", {}).get("steps")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         made, batch, steps = {}, None, None
     words = ""
@@ -233,8 +234,8 @@ def _rival(name: str, stage: str, given: str, weights: WeightsFile | None) -> En
 def _pose_rival(name: str, weights: WeightsFile | None, device: torch.device) -> Contender:
     entrant = _rival(name, POSE, _PAIR if name == "internet" else _CROP, weights)
     if name == "internet":
-        # Beside the one that sees what it sees, and beside those that it is to replace.
-        entrant = replace(entrant, terms=("", _PAIR))
+        # Beside the one that sees what it sees, and beside those that are given more.
+        entrant = replace(entrant, terms=(_PAIR, ""))
     if weights is None:
         return Contender(entrant, None)
     if name == "internet":
@@ -249,21 +250,28 @@ def _masks(
 ) -> list[Contender]:
     found = []
     alone: HasmMasks | None = None
-    behind = _HASM_SEEN
+    behind, behind_terms = _HASM_SEEN, _FOUND
     for weights in _shipped_and(own, "hasm"):
         hasm = build_hasm(_ENGINE, device, _path(weights))
         for told in (True, False):
             name = "HASM, told what is seen" if told else "HASM, picture alone"
             entrant = _ours(MASKS, name, _TRUE_SEEN_RGB if told else _PICTURE, "hasm", weights)
             runner = HasmMasks(hasm, told=told)
-            terms = (_TOLD if told else _FOUND,)
-            found.append(Contender(replace(entrant, terms=terms, is_reference=True), runner))
+            terms: tuple[str, ...] = (_TOLD if told else _FOUND,)
             if not told:
-                # With weights given, what stands behind HASM stands behind these.
-                alone, behind = runner, _HASM_SEEN if weights is None else f"given {_HASM_SEEN}"
+                alone = runner
+                if weights is not None:
+                    # What stands behind HASM stands behind these, and is compared with these.
+                    behind, behind_terms = f"given {_HASM_SEEN}", _FOUND_GIVEN
+                    terms = (_FOUND, _FOUND_GIVEN)
+            found.append(Contender(replace(entrant, terms=terms, is_reference=True), runner))
     for name in _in(MASKS):
-        for source, given in ((None, _TRUE_SEEN), (alone, behind)):
-            found.append(_mask_rival(name, rivals.get(name), source, given, device))
+        for source, given, term in (
+            (None, _TRUE_SEEN, _TOLD),
+            (alone, behind, behind_terms),
+        ):
+            rival = _mask_rival(name, rivals.get(name), source, given, device)
+            found.append(replace(rival, entrant=replace(rival.entrant, terms=(term,))))
     return [
         *found,
         _plain(MASKS, "what is seen, as it is", _TRUE_SEEN, PlainMasks(as_seen), _TOLD),
@@ -282,11 +290,7 @@ def _mask_rival(
         given = f"the picture, {given}"
     entrant = _rival(name, MASKS, given, weights)
     # Both hands are completed.
-    entrant = replace(
-        entrant,
-        terms=(_TOLD if source is None else _FOUND,),
-        multiply_adds=N_SIDES * (entrant.multiply_adds or 0),
-    )
+    entrant = replace(entrant, multiply_adds=N_SIDES * (entrant.multiply_adds or 0))
     if source is not None:
         entrant = replace(entrant, name=f"{entrant.name} after HASM")
     if weights is None:

@@ -3,8 +3,9 @@
 Each hand is read from one square round its true joints, as tracking takes it, by SHPE and the
 landmark net as ``annotate`` joins them; nothing is painted, no hand is searched, no time is known.
 Where a set does not say which hand it shows, the landmark net's own word is taken. A hand of which
-fewer than two joints are labelled is read from the box that the set gives, as HO-3D's evaluation
-wants it. What was read is scored plainly and under the set's own protocols.
+fewer than two joints are labelled is read from the box that the set gives; so is all of HO-3D's
+evaluation, whose truth the server keeps. What was read is scored plainly and under the set's own
+protocols.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,9 +44,9 @@ PREDICTIONS: Final = "predictions.npz"
 _FILES: Final = (PREDICTIONS, "scores.md", "scores.json", "protocols.md", "protocols.json")
 _MIN_KNOWN: Final = 2
 _GIVEN: Final = (
-    "Hands were given: each was read in a square round its true joints (or its box, where a set "
-    "tells no more), turned by them, its side told. Published systems mostly had upright boxes, "
-    "so numbers beside ours are not on the same terms."
+    "Hands were given: each was read in a square round its true joints (round the set's box where "
+    "those are secret or not labelled), turned by them, its side told where the set tells it. "
+    "Published systems mostly had upright boxes, so numbers beside ours are not on the same terms."
 )
 
 
@@ -62,6 +63,7 @@ def validate_set(
     weights: Path | None = None,
     rival: tuple[str, Path] | None = None,
     rival_size: str = "small",
+    method: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
     on_progress: OnProgress = lambda n: None,
@@ -83,6 +85,7 @@ def validate_set(
         rival: Name and weights of a net to read with in SHPE's place, from the same squares; see
             :func:`hdrvideo.build.build_rival`.
         rival_size: ``small`` or ``paper``.
+        method: What to call the system in ``protocols.*``; None = ``hdrvideo``, or the rival.
         device: ``auto``, ``cpu`` or ``cuda``.
         overwrite: Replace files that are there.
         on_progress: Called with the number of samples done.
@@ -116,8 +119,8 @@ def validate_set(
         **{"settings": settings.to_json(), "weights": None if weights is None else str(weights)},
         "rival": None if rival is None else [rival[0], rival_size, str(rival[1])],
     }
-    method = "hdrvideo" if rival is None else f"{rival[0]}, {rival_size}"
-    return _write(found, data, out, head, method=method, overwrite=overwrite)
+    usual = "hdrvideo" if rival is None else f"{rival[0]}, {rival_size}"
+    return _write(found, data, out, head, method=method or usual, overwrite=overwrite)
 
 
 def _refuse_taken(out: Path, names: Sequence[str | None], *, overwrite: bool) -> None:

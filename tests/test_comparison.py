@@ -240,11 +240,23 @@ def test_few_clips_say_nothing():
 
 def test_one_that_sees_less_is_marked():
     made = compared()
-    less = replace(made.standings[1].entrant, terms=("", "a pair"))
+    less = replace(made.standings[1].entrant, terms=("a pair", ""))
     found = (made.standings[0], replace(made.standings[1], entrant=less))
     assert replace(made, standings=found).verdicts() == [
         "pose, interacting hands, **us**: MPJPE: ahead of them (given less)."
     ]
+    # Beside one that looks at the same it is not.
+    same = replace(made.standings[0].entrant, terms=("a pair",))
+    found = (replace(made.standings[0], entrant=same), found[1])
+    (line,) = replace(made, standings=found).verdicts()
+    assert line.endswith("ahead of them.")
+
+
+def test_what_internet_was_never_taught_is_said_where_it_reads_a_set():
+    made = compared()
+    assert "never taught" not in made.to_markdown()
+    read = replace(made, sets=(replace(made.sets[0], system="internet"),))
+    assert "reads one hand's turned square here, which it was never taught" in read.to_markdown()
 
 
 def test_wrong_words_and_shapes_are_refused():
@@ -294,7 +306,7 @@ def test_verdicts_name_the_rivals_that_were_run():
     assert painting.endswith("L1 hidden part: ahead of them.")
     alone = replace(compared(), standings=tuple(standing_of([US], {"us": tally(1, 2)})))
     assert alone.verdicts() == [
-        "pose, interacting hands, **us**: no rival was run to compare with."
+        "pose, interacting hands, **us**: no rival was run on the same terms."
     ]
 
 

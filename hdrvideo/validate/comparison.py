@@ -157,7 +157,8 @@ class Entrant:
             words; empty = not known.
         parameters: Of its nets; None = there is no net.
         multiply_adds: Of a call: one hand's crop, or both hands; likewise.
-        terms: What it knows; entrants of a stage that share none of these are not compared.
+        terms: What it knows, then what those know that are given more and that it is compared with
+            all the same; entrants of a stage that share none of these are not compared.
         is_reference: One of ours that the others are compared with.
     """
 

@@ -51,8 +51,11 @@ PROTOCOLS: Final = {
 }
 _SETS_TOLD: Final = (
     "Plain scores of `validate set`: hands are given, each is read in the square round its true "
-    "joints, turned by them. InterNet, which learns from upright pictures of both hands, is asked "
-    "of such a square, too."
+    "joints, turned by them."
+)
+_INTERNET_TOLD: Final = (
+    " InterNet, which learns from upright pictures of both hands, reads one hand's turned square "
+    "here, which it was never taught."
 )
 _NONE: Final = "–"
 _SET_HEAD: Final = (
@@ -138,7 +141,8 @@ class Comparison:
             lines += [f"## {TITLES[stage]}", "", PROTOCOLS[stage], ""]
             lines += self._stage(stage)
         if self.sets:
-            lines += ["## Data sets", "", _SETS_TOLD, ""]
+            has_internet = any(row.system == "internet" for row in self.sets)
+            lines += ["## Data sets", "", _SETS_TOLD + _INTERNET_TOLD * has_internet, ""]
             lines += [*_table(_SET_HEAD, [_set_cells(row) for row in self.sets]), ""]
         for data_set in dict.fromkeys(row.data_set for row in self.by_protocol):
             lines += [f"### {data_set} under its protocols", "", *self._protocols(data_set), ""]
@@ -180,7 +184,7 @@ class Comparison:
         name, others = reference.entrant.name, self.of(reference.entrant.stage)
         if any(other.entrant.kind == RIVAL and name in other.lead for other in others):
             return f"fewer than {LEAST_CLIPS} interacting clips, too few to tell"
-        return "no rival was run to compare with"
+        return "no rival was run on the same terms"
 
     def _named(self, reference: Standing, measure: Measure) -> dict[str, list[str]]:
         """Give the rivals' names by how they stand to a reference on interacting hands."""
@@ -189,11 +193,8 @@ class Comparison:
         for other in self.of(reference.entrant.stage):
             cell = other.lead.get(name, {}).get(INTERACTING, {}).get(measure.name)
             if other.entrant.kind == RIVAL and cell is not None:
-                less = (
-                    ""
-                    if set(other.entrant.terms) <= set(reference.entrant.terms)
-                    else " (given less)"
-                )
+                knows = other.entrant.terms[0]
+                less = "" if knows in reference.entrant.terms else " (given less)"
                 found.setdefault(verdict(measure, cell), []).append(other.entrant.name + less)
         return found
 
