@@ -99,8 +99,6 @@ class HandFollower:
             maxlen=settings.backward_frames
         )
         self._searches = self._since_search = 0
-        # As they were before anything was found in this frame.
-        self._before: list[Track | None] = []
 
     def step(self, frame: Frame) -> TrackedFrame:
         """Follow the hands into the next frame.
@@ -120,7 +118,6 @@ class HandFollower:
         if self._guide is not None:
             self._guide.expect(self._tracks)
         self._follow(row, pyramid)
-        self._before = list(self._tracks)
         must_search = self._must_search(row)
         if must_search:
             self._search(row, pyramid)
@@ -336,12 +333,15 @@ class HandFollower:
         self._read.forget()
 
     def _take_back(self, row: TrackedFrame, i: int) -> None:
-        """Take back a hand found in this frame, from all frames; its place has whom it had."""
+        """Take back a hand that was found in this frame, also from frames before.
+
+        Whom the track had before is gone, too: to have it back was worse on cups.
+        """
         for past in [row, *(recent for recent, _ in self._recent)]:
             there = past.sightings[i]
             if there is not None and there.birth == row.frame.index:
                 past.sightings[i], past.reasons[i] = None, DUPLICATE
-        self._tracks[i] = self._before[i]
+        self._tracks[i] = None
 
     def _find_by_masks(self, row: TrackedFrame, pyramid: Pyramid, seen: SeenHands) -> None:
         """Start or go on with a track where a mask is that no track has."""
