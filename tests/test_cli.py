@@ -328,6 +328,7 @@ def test_public_names_are_pinned() -> None:
         "Settings",
         "annotate",
         "export",
+        "live",
         "load",
         "render",
         "save",

@@ -29,7 +29,8 @@ def test_most_hints_lie_on_their_own_hand_whatever_its_size(radius):
     assert hints.max() <= 1
     own = (hints[:, :2] * amodal).sum(axis=(2, 3)) / amodal.sum(axis=(1, 2))
     other = (hints[:, 1::-1] * amodal).sum(axis=(2, 3)) / amodal.sum(axis=(1, 2))
-    assert 0.8 < (own > other).mean() < 0.95
+    # Three in ten are left out: a net that is told of one hand must look for the other, too.
+    assert 0.6 < (own > other).mean() < 0.75
     assert 0.01 < (other > 0.3).mean() < 0.08
     assert own[own > 0].mean() > 0.5
     # They are no copies.

@@ -177,7 +177,8 @@ def test_hints_belong_to_the_view():
             overlaps.append(own / np.maximum(example.hints[:2], example.amodal).sum())
         assert not draw_example(picture, rng, NO_DAMAGE).hints.any()
     assert len(overlaps) > 20
-    assert np.median(overlaps) > 0.4
+    # Of both hands' area, hints left out and all.
+    assert np.median(overlaps) > 0.25
 
 
 def test_hints_are_mostly_near_the_truth_and_now_and_then_wrong():
@@ -200,7 +201,8 @@ def test_hints_are_mostly_near_the_truth_and_now_and_then_wrong():
         swapped += bool(on[1] and not hints[0].any())
         ghosts += bool(hints[0].any() and hints[1].any())
     assert 0.1 < none / n < 0.3
-    for count in (missed, ghosts, swapped):
+    assert 0.15 * n < missed < 0.35 * n
+    for count in (ghosts, swapped):
         assert 0 < count < 0.2 * n
 
 

@@ -122,7 +122,7 @@ def test_only_the_first_worker_speaks(finished, monkeypatch):
 def test_lines_are_said_once_and_only_during_the_run(monkeypatch, tmp_path, rank, capfd):
     """A run that was stopped before its first check has no best weights."""
 
-    def stop(name, config, out, *, resume, device):
+    def stop(name, config, out, *, resume, device, **more):
         LOGGER.info("a line")
         LOGGER.warning("stopped")
         return {}
