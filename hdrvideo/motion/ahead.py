@@ -37,7 +37,7 @@ from hdrvideo.motion.memory import (
 )
 
 # How much masks that are carried along count beside those of now, from either side: of what is
-# seen, and of the outline. See the README for what they bring.
+# seen, and of the outline. See docs/measurements.md for what they bring.
 STEADY: Final = 0.8
 OUTLINE: Final = 0.75
 # How fast what was seen loses worth, so that of two frames the nearer one counts more.
