@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_memory import CPU, STILL, R, crop_of, crossing, masked, smooth
+from painted_crops import CPU, STILL, R, crop_of, crossing, masked, smooth
 from torch.nn import functional
 
 from hdrvideo.build import build_parts, memory_net
