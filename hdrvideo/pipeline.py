@@ -14,6 +14,7 @@
     SideDecider   which hand is right and which is left               crop/sides.py
     lift_pairs    2D joints and 3D shape -> millimetres in the camera frame/lift.py
     MotionStage   bridging and refining over windows                  motion/stage.py
+    MasksCompleted  masks that are kept: where the refined hands lie  motion/outline.py
 
 Everything is a stream: memory does not grow with the length of the clip.
 """
@@ -37,6 +38,7 @@ from hdrvideo.datatypes import N_JOINTS, ClipInfo, Frame, KeptCrop
 from hdrvideo.frame.lift import lift_pairs
 from hdrvideo.geometry import Camera
 from hdrvideo.handmask import HandMask
+from hdrvideo.motion.outline import MasksCompleted
 from hdrvideo.motion.stage import MotionStage
 from hdrvideo.track import (
     ABSENT,
@@ -104,15 +106,26 @@ def pose_windows(
         settings: What may be changed.
         parts: The nets, from :func:`hdrvideo.build.build_parts`.
         on_masks: Called with frame index, side and masks, in the order of frames, for every hand
-            that has masks.
+            that has masks; completed by the refined track.
         on_crops: Called likewise with every hand's picture; None = no picture is made.
 
     Yields:
         Consecutive windows of the track and of the frame ledger.
     """
     motion = MotionStage(settings.motion, parts.refiner)
-    for raw in raw_windows(frames, info, settings, parts, on_masks, on_crops):
-        yield from motion.push(*raw)
+    masks = None if on_masks is None else MasksCompleted(on_masks)
+    keep_masks = None if masks is None else masks.put
+    raw = raw_windows(frames, info, settings, parts, keep_masks, on_crops)
+    for window in refined_windows(raw, motion):
+        if masks is not None:
+            masks.give(window[0])
+        yield window
+
+
+def refined_windows(raw: Iterable[Window], motion: MotionStage) -> Iterator[Window]:
+    """Refine a stream of raw windows."""
+    for window in raw:
+        yield from motion.push(*window)
     yield from motion.finish()
 
 
@@ -124,7 +137,10 @@ def raw_windows(
     on_masks: OnMasks | None = None,
     on_crops: OnCrops | None = None,
 ) -> Iterator[Window]:
-    """As :func:`pose_windows`, but before the temporal stage: what each frame itself says."""
+    """As :func:`pose_windows`, but before the temporal stage: what each frame itself says.
+
+    Masks are the net's own.
+    """
     meta = track_meta(info, settings)
     follower = HandFollower(
         finder=parts.finder,
